@@ -1,0 +1,1 @@
+"""Trains, judges and exports models; the only package that may import torch."""

@@ -1,0 +1,1 @@
+"""Decode, screen, crop, score: from a spooled data set to a finding."""

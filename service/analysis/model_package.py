@@ -1,0 +1,112 @@
+"""The model package: a folder with ``model.onnx``, ``manifest.json`` and ``model_card.md``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dicom_sr.finding import ModelIdentity
+from service.analysis.preprocessing import Preprocessing
+
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "model_card.md"
+
+
+class ModelPackageError(Exception):
+    """The folder is not a model package that may be used; the text says what to do."""
+
+
+class Manifest(BaseModel):
+    """``manifest.json``: all that the service needs to know of a model.
+
+    sha256: hex digest of ``model.onnx``.
+    classes: order of the two outputs.
+    cam_target: the class whose logit the CAM explains.
+    threshold: operating point on the malignant probability (0–1), fixed on validation data.
+    training: facts for a reader (data, split, figures, seconds); the service shows, never uses them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    architecture: str
+    classes: tuple[Literal["benign", "malignant"], Literal["benign", "malignant"]]
+    cam_target: Literal["malignant"] = "malignant"
+    threshold: float = Field(ge=0, le=1)
+    preprocessing: Preprocessing
+    intended_use: str
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("classes")
+    @classmethod
+    def _two_classes(cls, classes: tuple[str, str]) -> tuple[str, str]:
+        if set(classes) != {"benign", "malignant"}:
+            raise ValueError("classes must name benign and malignant once each")
+        return classes
+
+    @property
+    def malignant_index(self) -> int:
+        return self.classes.index("malignant")
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A package whose manifest was read and whose ``model.onnx`` has the manifest's sha256."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    @property
+    def identity(self) -> ModelIdentity:
+        spec = self.manifest.preprocessing
+        return ModelIdentity(
+            name=self.manifest.name,
+            version=self.manifest.version,
+            sha256=self.manifest.sha256,
+            parameters=(
+                f"input={spec.size}x{spec.size} {spec.colour}",
+                f"fit={spec.fit} {spec.interpolation}",
+            ),
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_model_package(folder: Path) -> ModelPackage:
+    """Read and check a package. Raises ModelPackageError with what is wrong and where."""
+    manifest_path = folder / MANIFEST_FILE
+    try:
+        manifest = Manifest.model_validate_json(manifest_path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelPackageError(
+            f"{folder} is not a model package: it has no {MANIFEST_FILE}"
+        ) from None
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ModelPackageError(f"{manifest_path} is not valid: {error}") from error
+    model_path = folder / MODEL_FILE
+    if not model_path.is_file():
+        raise ModelPackageError(f"{folder} has no {MODEL_FILE}")
+    found = file_sha256(model_path)
+    if found != manifest.sha256:
+        raise ModelPackageError(
+            f"{model_path} is not the file that the manifest describes: its sha256 is {found}, "
+            f"the manifest says {manifest.sha256}; copy the package again"
+        )
+    return ModelPackage(folder, manifest)

@@ -1,0 +1,251 @@
+"""The configuration: one typed object, built once at the start and passed down."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; each line of the text names a key and what is wrong."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestSettings(_Section):
+    """The storage SCP.
+
+    calling_ae_titles: who may associate; empty means anyone.
+    require_called_ae_title: refuse an association that calls another AE title than ours.
+    max_associations: at the same time; one more is rejected (transient, local limit).
+    max_pdu_bytes: largest PDU that we offer to receive; 0 is not allowed (unbounded).
+    acse_timeout, dimse_timeout, network_timeout: seconds.
+    drain_seconds: how long open associations may finish after SIGTERM.
+    low_water_bytes: below this free space C-STORE is answered 0xA700.
+    """
+
+    ae_title: AeTitle = "SECONDREAD"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    require_called_ae_title: bool = False
+    max_associations: int = Field(default=32, ge=1)
+    max_pdu_bytes: int = Field(default=131072, ge=4096, le=1048576)
+    acse_timeout: Seconds = 30
+    dimse_timeout: Seconds = 60
+    network_timeout: Seconds = 120
+    drain_seconds: Seconds = 30
+    low_water_bytes: int = Field(default=1 << 30, ge=0)
+
+
+class JournalSettings(_Section):
+    """url: SQLAlchemy URL; empty means SQLite in ``data_dir``."""
+
+    url: SecretStr = SecretStr("")
+
+
+class BrokerSettings(_Section):
+    """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
+
+    embedded_port: port of the embedded broker on loopback.
+    """
+
+    url: SecretStr = SecretStr("")
+    embedded_port: Port = 16379
+
+
+class AnalysisSettings(_Section):
+    """The analysis worker.
+
+    model: folder of the model package; the reference model by default.
+    providers: ONNX Runtime execution providers in order of preference.
+    require_gpu: refuse to start where the session runs on the CPU.
+    threads: ONNX Runtime intra-op threads; 0 lets it choose.
+    spinning: let idle threads of ONNX Runtime spin (faster alone, bad on a shared host).
+    concurrency: tasks a worker holds at the same time (they share one session).
+    frame_stride: of a cine, score each n-th frame.
+    max_frames: of a cine, score at most so many (evenly spread).
+    decode_seconds, decode_megabytes: limits of the child process that decodes.
+    coloured_share: above this share of coloured pixels in the box the image is not analysed.
+    """
+
+    model: Path = REFERENCE_MODEL
+    providers: tuple[Literal["TensorrtExecutionProvider", "CUDAExecutionProvider",
+                             "CPUExecutionProvider"], ...] = (
+        "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    require_gpu: bool = False
+    threads: int = Field(default=0, ge=0)
+    spinning: bool = False
+    concurrency: int = Field(default=1, ge=1)
+    frame_stride: int = Field(default=5, ge=1)
+    max_frames: int = Field(default=64, ge=1)
+    decode_seconds: Seconds = 60
+    decode_megabytes: int = Field(default=4096, ge=256)
+    coloured_share: float = Field(default=0.005, ge=0, le=1)
+
+
+class RetrySettings(_Section):
+    """Exponential backoff with jitter, and when to give up.
+
+    analysis_attempts: tries of an analysis that fails by our fault, before ``failed``.
+    refusals: tries of a delivery that the destination refuses for good, before ``failed``.
+        Failures that can heal (no connection, 0xA7xx …) are tried for as long as it takes.
+    first_seconds, longest_seconds: shortest and longest wait between two tries.
+    """
+
+    analysis_attempts: int = Field(default=4, ge=1)
+    refusals: int = Field(default=5, ge=1)
+    first_seconds: Seconds = 2
+    longest_seconds: Seconds = 900
+
+
+class Destination(_Section):
+    """A PACS that stores the results."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    host: str
+    port: Port
+    ae_title: AeTitle
+
+
+class DeliverySettings(_Section):
+    """The storage SCU.
+
+    report_not_analysed: also send an SR that says why an image was not analysed.
+    """
+
+    ae_title: AeTitle = "SECONDREAD"
+    concurrency: int = Field(default=2, ge=1)
+    report_not_analysed: bool = True
+    connect_timeout: Seconds = 10
+    dimse_timeout: Seconds = 60
+
+
+class KeeperSettings(_Section):
+    """interval: seconds between two looks. lease: seconds a worker holds a job between heartbeats.
+
+    publish_grace: seconds after which a job that nobody took is published again.
+    """
+
+    interval: Seconds = 1
+    lease: Seconds = 10
+    publish_grace: Seconds = 30
+
+
+class MonitoringSettings(_Section):
+    """Each process serves ``/metrics`` and ``/healthz``; port 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    ingest_port: int = Field(default=9108, ge=0, le=65535)
+    analysis_port: int = Field(default=9109, ge=0, le=65535)
+    delivery_port: int = Field(default=9110, ge=0, le=65535)
+    keeper_port: int = Field(default=9111, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """The effective configuration: environment over TOML file over defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SECONDREAD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    data_dir: Path = Path("secondread-data")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    ingest: IngestSettings = IngestSettings()
+    journal: JournalSettings = JournalSettings()
+    broker: BrokerSettings = BrokerSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    retry: RetrySettings = RetrySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    destinations: tuple[Destination, ...] = ()
+    keeper: KeeperSettings = KeeperSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+
+    @field_validator("destinations")
+    @classmethod
+    def _unique_names(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("each destination needs a name of its own")
+        return destinations
+
+    @property
+    def journal_url(self) -> str:
+        """SQLAlchemy URL of the journal."""
+        return self.journal.url.get_secret_value() or (
+            f"sqlite:///{self.data_dir.resolve() / 'journal.sqlite3'}"
+        )
+
+    @property
+    def broker_url(self) -> str:
+        """Redis URL of the broker."""
+        return self.broker.url.get_secret_value() or (
+            f"redis://127.0.0.1:{self.broker.embedded_port}/0"
+        )
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether ``secondread up`` starts a broker of its own."""
+        return not self.broker.url.get_secret_value()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read ``path`` (or ``$SECONDREAD_CONFIG``, or no file) and the environment.
+
+    Raises ConfigurationError: one line a mistake, each naming its key.
+    """
+    if path is None and os.environ.get("SECONDREAD_CONFIG"):
+        path = Path(os.environ["SECONDREAD_CONFIG"])
+    if path is not None and not path.is_file():
+        raise ConfigurationError(f"the configuration file {path} does not exist")
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return FileSettings()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_lines(error))) from error
+
+
+def _lines(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
+        for item in error.errors(include_input=False, include_url=False)
+    ]
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The effective configuration as plain values, secrets as ``**********``."""
+    return settings.model_dump(mode="json")
