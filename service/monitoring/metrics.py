@@ -1,0 +1,99 @@
+"""Every metric of the service, in one registry a process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The metrics of one process; labels hold states, codes and configured names, never UIDs."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = Counter(
+            "secondread_received",
+            "C-STORE requests by outcome (stored, duplicate, ignored, refused)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.received_bytes = Counter(
+            "secondread_received_bytes", "Bytes of stored data sets", registry=self.registry
+        )
+        self.store_seconds = Histogram(
+            "secondread_store_seconds",
+            "Time from the whole data set to the durable row",
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.associations = Gauge(
+            "secondread_associations", "Open associations", registry=self.registry
+        )
+        self.publish_failures = Counter(
+            "secondread_publish_failures",
+            "Messages that the broker did not take (the keeper publishes them later)",
+            registry=self.registry,
+        )
+        self.outcomes = Counter(
+            "secondread_outcomes",
+            "Analyses by final state and reason code",
+            ["state", "reason"],
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "secondread_stage_seconds",
+            "Time in each stage of an analysis",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.malignant_probability = Histogram(
+            "secondread_malignant_probability",
+            "Distribution of the malignancy score",
+            buckets=tuple(step / 10 for step in range(1, 11)),
+            registry=self.registry,
+        )
+        self.model = Gauge(
+            "secondread_model",
+            "1 for the loaded model and the execution provider that really runs it",
+            ["name", "version", "sha256", "provider"],
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            "secondread_deliveries",
+            "Delivery attempts by destination and outcome (delivered, retry, refused, failed)",
+            ["destination", "outcome"],
+            registry=self.registry,
+        )
+        self.delivery_seconds = Histogram(
+            "secondread_delivery_seconds",
+            "Time of one delivery attempt",
+            ["destination"],
+            buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.republished = Counter(
+            "secondread_republished",
+            "Overdue jobs that the keeper published again",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.images = Gauge(
+            "secondread_images", "Images in the journal by state", ["state"], registry=self.registry
+        )
+        self.queue_depth = Gauge(
+            "secondread_queue_depth", "Unfinished jobs by stage", ["stage"], registry=self.registry
+        )
+        self.oldest_waiting_seconds = Gauge(
+            "secondread_oldest_waiting_seconds",
+            "Age of the oldest unfinished job by stage",
+            ["stage"],
+            registry=self.registry,
+        )
+        self.spool_free_bytes = Gauge(
+            "secondread_spool_free_bytes", "Free space of the spool's disk", registry=self.registry
+        )
+        self.broker_up = Gauge(
+            "secondread_broker_up", "1 while the broker answers", registry=self.registry
+        )

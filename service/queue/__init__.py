@@ -1,0 +1,1 @@
+"""Celery: the queue is a hint, its messages carry keys only."""
