@@ -64,28 +64,32 @@ def load_torchvision_weights(model: Classifier, state: Mapping[str, Tensor]) -> 
 
 
 class AnalyticCam(nn.Module):
-    """Probabilities and Grad-CAM of one class logit in a single forward pass.
+    """Probabilities and the Grad-CAM of either class logit in a single forward pass.
 
     For features ``A`` (N, K, h, w), hidden units ``h = W1 · mean(A) + b1`` and the logit
     ``y_c = w2[c] · ReLU(h) + b2[c]``, Grad-CAM's weights (Selvaraju et al. 2017, eq. 1) are
 
-        α_k = (1/hw) Σ_ij ∂y_c/∂A_kij = (1/hw) · [W1ᵀ (1[h > 0] ⊙ w2[c])]_k
+        α_ck = (1/hw) Σ_ij ∂y_c/∂A_kij = (1/hw) · [W1ᵀ (1[h > 0] ⊙ w2[c])]_k
 
-    and the map is ``ReLU(Σ_k α_k A_k)`` (eq. 2): ordinary operations, no backward pass.
+    and the map is ``ReLU(Σ_k α_ck A_k)`` (eq. 2): ordinary operations, no backward pass.
     The target is the logit: a softmax target would scale the map by p(1 − p).
     """
 
-    def __init__(self, model: Classifier, target: int = MALIGNANT) -> None:
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
-        self.target = target
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(N, 3, S, S)`` to probabilities ``(N, 2)`` and CAM ``(N, h, w)``, not normalised."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(N, 3, S, S)`` to probabilities ``(N, 2)``, and the CAM ``(N, h, w)`` of the malignant
+        and of the benign logit, not normalised."""
         features = self.model.stages(x)[1]
         hidden = self.model.fc1(features.mean(dim=(2, 3)))
         logits = self.model.fc2(torch.relu(hidden))
-        gate = (hidden > 0).to(hidden.dtype) * self.model.fc2.weight[self.target]
-        alpha = gate @ self.model.fc1.weight / (features.shape[2] * features.shape[3])
-        cam = torch.relu((alpha[:, :, None, None] * features).sum(dim=1))
-        return torch.softmax(logits, dim=1), cam
+        gate = (hidden > 0).to(hidden.dtype)
+        malignant = self._cam(features, gate, MALIGNANT)
+        return torch.softmax(logits, dim=1), malignant, self._cam(features, gate, BENIGN)
+
+    def _cam(self, features: Tensor, gate: Tensor, target: int) -> Tensor:
+        places = features.shape[2] * features.shape[3]
+        alpha = (gate * self.model.fc2.weight[target]) @ self.model.fc1.weight / places
+        return torch.relu((alpha[:, :, None, None] * features).sum(dim=1))

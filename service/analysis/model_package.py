@@ -27,7 +27,6 @@ class Manifest(BaseModel):
 
     sha256: hex digest of ``model.onnx``.
     classes: order of the two outputs.
-    cam_target: the class whose logit the CAM explains.
     threshold: operating point on the malignant probability (0–1), fixed on validation data.
     training: facts for a reader (data, split, figures, seconds); the service shows, never uses them.
     """
@@ -40,7 +39,6 @@ class Manifest(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     architecture: str
     classes: tuple[Literal["benign", "malignant"], Literal["benign", "malignant"]]
-    cam_target: Literal["malignant"] = "malignant"
     threshold: float = Field(ge=0, le=1)
     preprocessing: Preprocessing
     intended_use: str

@@ -83,6 +83,15 @@ def preprocess(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.floa
     return np.asarray((grey[None] - mean) / std, dtype=np.float32)
 
 
+def normalise_cam(cam: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale a raw CAM ``(h, w)`` to 0–1 as pytorch-grad-cam's ``scale_cam_image`` does.
+
+    A map that is the same everywhere (all zero: no place raised the logit) becomes all zero.
+    """
+    shifted = cam - cam.min()
+    return np.asarray(shifted / (np.float32(1e-7) + shifted.max()), dtype=np.float32)
+
+
 def cam_to_image(
     cam: NDArray[np.float32], height: int, width: int, spec: Preprocessing
 ) -> NDArray[np.float32]:
