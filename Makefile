@@ -1,0 +1,46 @@
+# SecondRead's chores. `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUNTIME := .venv
+TESTING := .venv-test
+IMAGES ?=
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check debian-packages bench clean
+
+help: ## list the chores
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(RUNTIME)/.ready ## make .venv: the runtime, without torch, with `secondread` in it
+
+$(RUNTIME)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("SecondRead needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(RUNTIME)
+	$(RUNTIME)/bin/pip install --quiet --editable '.[cpu]'
+	@touch $@
+
+demo: setup ## real ultrasound files through everything [IMAGES=folder] [ONCE=1]
+	@$(RUNTIME)/bin/secondread demo $(if $(ONCE),--once) $(if $(IMAGES),"$(IMAGES)")
+
+debian-packages:
+	@deploy/debian-packages.sh
+
+$(TESTING)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(TESTING)
+	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,model,dev]'
+	@touch $@
+
+check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
+	$(TESTING)/bin/ruff check .
+	$(TESTING)/bin/ruff format --check .
+	$(TESTING)/bin/mypy
+	$(TESTING)/bin/lint-imports
+
+test: debian-packages check ## everything that CI does: linters and all tests
+	$(TESTING)/bin/pytest
+
+bench: $(TESTING)/.ready ## measure what docs/measured.md says
+	$(TESTING)/bin/python -m tests.bench
+
+clean: ## remove environments and build products
+	rm -rf $(RUNTIME) $(TESTING) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

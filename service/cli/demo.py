@@ -1,0 +1,118 @@
+"""``secondread demo``: see it run."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from service.demo import Demonstration, DemoRow
+
+_MARK = ".secondread-demo"
+
+
+def demo(
+    images: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File or folder with DICOM, PNG or JPEG; pydicom's ultrasound files without it."
+        ),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit when all is delivered; 1 if anything is missing.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="Where the archive and the pictures go (made anew).")
+    ] = Path("build/demo"),
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without any progress after which it gives up.")
+    ] = 300,
+) -> None:
+    """Start everything on this machine, send real ultrasound by C-STORE, show what comes back."""
+    from service.demo import demonstration, files_in, packaged_ultrasound
+
+    console = Console()
+    try:
+        files = files_in(images) if images is not None else packaged_ultrasound()
+        _make_anew(out)
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        with console.status("starting SecondRead and a local PACS"):
+            running = stack.enter_context(demonstration(out / "pacs"))
+        target = running.scanner_target
+        console.print(
+            f"SecondRead listens as [bold]{target.ae_title}[/] on {target.host}:{target.port}"
+        )
+        rows = _send_and_wait(running, files, out, timeout, console)
+        console.print(_table(rows))
+        console.print(f"SR and SC lie in {out / 'pacs'}, the pictures in {out}. Research use only.")
+        missing = sum(not row.complete for row in rows)
+        if missing:
+            console.print(f"[red]{missing} of {len(rows)} files have no complete result[/]")
+        if not once:
+            console.print("It stays up: send more with `secondread send`. Ctrl-C ends it.")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+        stack.enter_context(console.status("stopping"))
+    if missing:
+        raise typer.Exit(1)
+
+
+def _send_and_wait(
+    running: Demonstration, files: Sequence[Path], out: Path, timeout: float, console: Console
+) -> list[DemoRow]:
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        sending = progress.add_task("C-STORE", total=len(files))
+        waiting = progress.add_task("results", total=len(files))
+        sent = running.send(files, lambda _: progress.advance(sending))
+
+        def advance(done: int, total: int) -> None:
+            progress.update(waiting, completed=done, total=total)
+
+        running.wait(sent, timeout, advance)
+    return running.rows(sent, out)
+
+
+def _table(rows: Sequence[DemoRow]) -> Table:
+    table = Table("file", "outcome", "malignant", "SR", "SC", "overlay picture")
+    for row in rows:
+        score = "–" if row.probability_malignant is None else f"{row.probability_malignant:.1%}"
+        colour = "green" if row.complete else "red"
+        table.add_row(
+            row.file,
+            f"[{colour}]{row.outcome}[/]" + (f"\n{row.detail}" if row.detail else ""),
+            score,
+            *(str(path) if path else "–" for path in (row.report, row.overlay, row.picture)),
+        )
+    return table
+
+
+def _make_anew(folder: Path) -> None:
+    """Empty the folder if an earlier demonstration made it.
+
+    Raises FileExistsError if it holds anything else, so that nobody's files are deleted.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _MARK).exists():
+            raise FileExistsError(f"{folder} holds files that are not the demo's; choose another")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).touch()
