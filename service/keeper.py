@@ -1,0 +1,132 @@
+"""The keeper: reads the journal, and brings back every job that was lost on its way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from service.config import Settings
+from service.journal.journal import Journal, JournalError
+from service.journal.records import ImageState, Stage
+from service.monitoring.metrics import Metrics
+from service.queue.broker import Broker
+from service.queue.publisher import BrokerUnavailable, Publisher
+from service.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_MEASURE_SECONDS = 5.0
+
+_MESSAGE_SECONDS = 1.0
+"""How much longer we wait for a job's message, for each message that stands in the queue.
+
+In a long queue nothing is lost, and to publish all of it every 30 s would make it grow without
+end. Jobs whose worker died or whose next try is due are published at once all the same."""
+
+
+class Condition:
+    """Something that works or does not; says so in the log when that changes, not each second."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.good = True
+
+    def is_good(self) -> None:
+        if not self.good:
+            log.info("the %s works again", self._name)
+        self.good = True
+
+    def is_bad(self, error: Exception) -> None:
+        if self.good:
+            log.error("%s: %s", self._name, error)
+        self.good = False
+
+
+class Keeper:
+    """Looks at journal, broker and disk; a broken one is reported and looked at again later."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        broker: Broker,
+        publisher: Publisher,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings.keeper
+        self._spool = spool
+        self._journal = journal
+        self._broker = broker
+        self._publisher = publisher
+        self._metrics = metrics
+        self._journal_condition = Condition("journal")
+        self._broker_condition = Condition("broker")
+        self._disk_condition = Condition("spool")
+        self._measured_at = float("-inf")
+
+    def run(self, stop: threading.Event) -> None:
+        """Look every ``keeper.interval`` seconds until ``stop`` is set."""
+        while not stop.is_set():
+            self.look()
+            stop.wait(self._settings.interval)
+
+    def look(self) -> None:
+        """One look. An outage of journal, broker or disk is logged, not raised."""
+        self._measure_disk()
+        lengths = self._queue_lengths()
+        try:
+            self._measure_journal()
+            if lengths is not None:
+                self._publish_overdue(lengths)
+        except JournalError as error:
+            self._journal_condition.is_bad(error)
+        else:
+            self._journal_condition.is_good()
+
+    def _measure_disk(self) -> None:
+        try:
+            self._metrics.spool_free_bytes.set(self._spool.free_bytes())
+        except OSError as error:
+            self._metrics.spool_free_bytes.set(0)
+            self._disk_condition.is_bad(error)
+        else:
+            self._disk_condition.is_good()
+
+    def _queue_lengths(self) -> dict[Stage, int] | None:
+        """Messages in each queue, or None while the broker is down."""
+        try:
+            lengths = {stage: self._broker.queue_length(stage) for stage in Stage}
+        except BrokerUnavailable as error:
+            self._metrics.broker_up.set(0)
+            self._broker_condition.is_bad(error)
+            return None
+        self._metrics.broker_up.set(1)
+        self._broker_condition.is_good()
+        return lengths
+
+    def _measure_journal(self) -> None:
+        """Counting reads whole tables, so it is done less often than looking for work."""
+        if time.monotonic() - self._measured_at < _MEASURE_SECONDS:
+            return
+        counts = self._journal.counts()
+        self._measured_at = time.monotonic()
+        for state in ImageState:
+            self._metrics.images.labels(state).set(counts.images.get(state, 0))
+        for stage in Stage:
+            self._metrics.queue_depth.labels(stage).set(counts.waiting.get(stage, 0))
+            self._metrics.oldest_waiting_seconds.labels(stage).set(
+                counts.oldest_waiting_seconds.get(stage, 0)
+            )
+
+    def _publish_overdue(self, lengths: dict[Stage, int]) -> None:
+        """Publish what no worker has, and for which no message can be under way any more."""
+        patience = self._settings.publish_grace + max(lengths.values()) * _MESSAGE_SECONDS
+        for job in self._journal.overdue(patience):
+            try:
+                self._publisher.overdue(job)
+            except BrokerUnavailable:
+                self._metrics.publish_failures.inc()
+            else:
+                self._metrics.republished.labels(job.stage).inc()

@@ -1,0 +1,54 @@
+"""Logging: standard error, one line an event, and never an exception's own text.
+
+What pydicom, SQLAlchemy or a peer put into an exception may hold a patient's data. Therefore a
+log line names the exception's class and the line of code, nothing that it says.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+# These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
+_QUIET = ("celery", "kombu", "pynetdicom", "pydicom", "alembic", "sqlalchemy", "highdicom", "PIL")
+
+
+class _Line(logging.Formatter):
+    """``2026-01-31T08:15:30.123Z INFO analysis: message [ValueError at decode.py:88]``."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        message = " ".join(record.getMessage().split())
+        line = f"{time.removesuffix('+00:00')}Z {record.levelname} {self._role}: {message}"
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f" [{fault(record.exc_info[1])}]"
+        return line
+
+
+def set_up_logging(role: str, level: str) -> None:
+    """Send everything of this process to standard error.
+
+    role: which process speaks (``ingest``, ``analysis`` …).
+    level: threshold of our own loggers; libraries speak from WARNING on, unless it is DEBUG.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line(role))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def fault(error: BaseException) -> str:
+    """An exception as it may be logged and kept: ``ValueError at decode.py:88``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    name = type(error).__name__
+    return f"{name} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else name

@@ -1,0 +1,46 @@
+"""What we ask the broker itself, beside Celery: does it answer, and how long are its queues?"""
+
+from __future__ import annotations
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from service.journal.records import Stage
+from service.queue.publisher import BrokerUnavailable
+
+_SOCKET_SECONDS = 2.0
+
+
+class Broker:
+    """One Redis or Valkey, asked with short time limits. Thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=_SOCKET_SECONDS,
+            socket_connect_timeout=_SOCKET_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def queue_length(self, stage: Stage) -> int:
+        """Messages that wait for a worker (those being worked on do not count).
+
+        Raises BrokerUnavailable.
+        """
+        try:
+            return int(self._redis.llen(stage.value))
+        except RedisError as error:
+            raise BrokerUnavailable(
+                f"the broker does not answer ({type(error).__name__})"
+            ) from error
+
+    def answers(self) -> bool:
+        try:
+            return bool(self._redis.ping())
+        except RedisError:
+            return False
+
+    def close(self) -> None:
+        self._redis.close()

@@ -1,0 +1,71 @@
+"""Publishing a job: quick, or an exception that the caller may ignore."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+
+from service.journal.records import Overdue, Stage
+from service.queue.app import ANALYSE, DELIVER, make_app
+
+_SOCKET_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+
+
+class BrokerUnavailable(Exception):
+    """The broker took no message; the job waits in the journal and the keeper publishes it."""
+
+
+class Publisher:
+    """Sends keys to the workers. Thread-safe.
+
+    A broker that does not answer costs one caller about a second; for the next second all others
+    are told at once, so that an outage does not slow a storage SCP down.
+    """
+
+    def __init__(self, broker_url: str) -> None:
+        self._app: Celery = make_app(
+            broker_url,
+            {
+                "socket_connect_timeout": _SOCKET_SECONDS,
+                "socket_timeout": _SOCKET_SECONDS,
+                "max_retries": 0,
+                "connect_retries_timeout": _SOCKET_SECONDS,
+            },
+        )
+        self._lock = threading.Lock()
+        self._paused_until = 0.0
+
+    def analysis(self, key: str) -> None:
+        """Ask for the analysis of an image. Raises BrokerUnavailable."""
+        self._send(ANALYSE, Stage.ANALYSIS, key)
+
+    def delivery(self, key: str, destination: str) -> None:
+        """Ask for the delivery of an image's results. Raises BrokerUnavailable."""
+        self._send(DELIVER, Stage.DELIVERY, key, destination)
+
+    def overdue(self, job: Overdue) -> None:
+        """Ask again for a job that nobody took. Raises BrokerUnavailable."""
+        if job.destination is None:
+            self.analysis(job.key)
+        else:
+            self.delivery(job.key, job.destination)
+
+    def close(self) -> None:
+        self._app.close()
+
+    def _send(self, task: str, stage: Stage, *arguments: str) -> None:
+        with self._lock:
+            if time.monotonic() < self._paused_until:
+                raise BrokerUnavailable("the broker does not answer")
+        try:
+            self._app.send_task(task, arguments, queue=stage.value, retry=False)
+        except (KombuError, OperationalError, OSError) as error:
+            with self._lock:
+                self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            raise BrokerUnavailable(
+                f"the broker does not answer ({type(error).__name__})"
+            ) from error

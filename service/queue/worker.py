@@ -1,0 +1,139 @@
+"""One worker process: Celery's threads pool around one warm handler, and a watchdog."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from celery import Celery
+from celery.worker import WorkController
+from celery.worker import state as celery_state
+
+from service.journal.records import Stage
+from service.queue.app import ANALYSE, DELIVER, make_app
+from service.queue.broker import Broker
+from service.queue.deafness import Hearing, Sighting
+from service.queue.publisher import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+_TASKS = {Stage.ANALYSIS: ANALYSE, Stage.DELIVERY: DELIVER}
+
+DEAF_EXIT_CODE = 3
+
+
+class Worker:
+    """Consumes one queue until SIGTERM, and gives each message to a handler.
+
+    stage: which queue.
+    handle: called with the message's keys (``key`` or ``key, destination``) in a pool thread. An
+        exception of it is logged and the message is done with: the keeper, who reads the journal,
+        brings the job back.
+    concurrency: messages at the same time.
+    stop_seconds: how long running handlers may go on after SIGTERM.
+    deaf_seconds: exit with ``DEAF_EXIT_CODE`` after messages waited so long while nothing ran.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        handle: Callable[..., None],
+        broker_url: str,
+        *,
+        concurrency: int,
+        stop_seconds: float = 30.0,
+        deaf_seconds: float = 20.0,
+    ) -> None:
+        self._stage = stage
+        self._handle = handle
+        self._concurrency = concurrency
+        self._stop_seconds = stop_seconds
+        self._deaf_seconds = deaf_seconds
+        self._broker = Broker(broker_url)
+        self._app = make_app(broker_url)
+        self._app.task(self._run, name=_TASKS[stage])
+        self._counting = threading.Lock()
+        self._started = 0
+        self._running = 0
+        self._consuming = threading.Event()
+
+    def healthy(self) -> bool:
+        """True from the moment when the first message may arrive."""
+        return self._consuming.is_set()
+
+    def run(self) -> int:
+        """Consume until SIGTERM or SIGINT; call it in the main thread. Returns the exit code."""
+        controller = _controller(self._app, self._stage, self._concurrency, self._ready)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        controller.start()
+        log.info("stopped")
+        return int(controller.exitcode or 0)
+
+    def _run(self, *keys: str) -> None:
+        with self._counting:
+            self._started += 1
+            self._running += 1
+        try:
+            self._handle(*keys)
+        except Exception:
+            log.exception("%s of %s broke off; the keeper brings it back", self._stage, keys[0])
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def _ready(self, _consumer: object) -> None:
+        self._consuming.set()
+        log.info("ready")
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        celery_state.should_stop = 0
+        timer = threading.Timer(self._stop_seconds, _give_up, [self._stop_seconds])
+        timer.daemon = True
+        timer.start()
+
+    def _watch(self) -> None:
+        hearing = Hearing()
+        while True:
+            time.sleep(self._deaf_seconds / 10)
+            hearing = hearing.after(self._sighting())
+            if hearing.deaf_for(time.monotonic()) >= self._deaf_seconds:
+                log.error("messages wait and none arrives here: deaf, so it starts anew")
+                os._exit(DEAF_EXIT_CODE)
+
+    def _sighting(self) -> Sighting:
+        try:
+            queued: int | None = self._broker.queue_length(self._stage)
+        except BrokerUnavailable:
+            queued = None
+        with self._counting:
+            return Sighting(time.monotonic(), queued, self._started, self._running)
+
+
+def _controller(
+    app: Celery, stage: Stage, concurrency: int, ready: Callable[[Any], None]
+) -> WorkController:
+    return app.WorkController(
+        hostname=f"{stage.value}-{os.getpid()}@{socket.gethostname()}",
+        queues=[stage.value],
+        pool="threads",
+        concurrency=concurrency,
+        ready_callback=ready,
+        without_mingle=True,
+        without_gossip=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+    )
+
+
+def _give_up(seconds: float) -> None:
+    log.warning("a task did not end within %.0f s; its lease will run out", seconds)
+    os._exit(1)
