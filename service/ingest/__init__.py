@@ -1,0 +1,1 @@
+"""Receiving: the storage SCP, durable before it answers Success."""

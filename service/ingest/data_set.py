@@ -1,0 +1,47 @@
+"""The head of a data set that is kept encoded: just enough to see what it says it is."""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
+
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+_HEAD_BYTES = 1 << 16
+
+
+class UnreadableDataSet(Exception):
+    """The bytes do not begin with elements of the negotiated transfer syntax."""
+
+
+def sop_identity(data_set: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
+    """SOP Class UID and SOP Instance UID of an encoded data set, "" where one is missing.
+
+    Nothing after (0008,0018) is looked at, so a data set that is cut off later passes.
+    Raises UnreadableDataSet.
+    """
+    syntax = UID(transfer_syntax_uid)
+    head = data_set[:_HEAD_BYTES]
+    try:
+        if syntax.is_deflated:
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, _HEAD_BYTES)
+        elements = read_dataset(
+            BytesIO(head), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=_is_behind
+        )
+        return _text(elements.get_item(_SOP_CLASS_UID)), _text(elements.get_item(_SOP_INSTANCE_UID))
+    except Exception as error:
+        raise UnreadableDataSet(type(error).__name__) from error
+
+
+def _is_behind(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return int(tag) > _SOP_INSTANCE_UID
+
+
+def _text(element: object) -> str:
+    # The raw bytes: converting them would warn, quoting the UID, where it is not conformant.
+    value = getattr(element, "value", None) or b""
+    return bytes(value).decode("ascii").strip("\0 ")

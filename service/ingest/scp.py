@@ -1,0 +1,235 @@
+"""The storage SCP: an image is answered Success once its file and its journal row are on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from service.association import Acceptor
+from service.config import IngestSettings
+from service.ingest.background_publisher import BackgroundPublisher
+from service.ingest.data_set import UnreadableDataSet, sop_identity
+from service.journal.journal import Journal, JournalError
+from service.journal.records import Receipt, ReceivedImage
+from service.monitoring.metrics import Metrics
+from service.sop_classes import ANALYSED, IGNORED, TRANSFER_SYNTAXES
+from service.spool import Spool, image_key
+
+log = logging.getLogger(__name__)
+
+NOT_ANALYSED = "sop-class-not-analysed"
+"""Reason code of what is stored and recorded, but never analysed."""
+
+SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
+OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH_SOP_CLASS = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+_LEFT_OVER_SECONDS = 3600.0
+_LAST_KEYS_SECONDS = 5.0
+
+
+class Refusal(Exception):
+    """A C-STORE that is answered with a failure (status: PS3.4 Table B.2-1, PS3.7 Annex C).
+
+    The text is sent back as Error Comment: at most 64 characters, nothing of the data set.
+    """
+
+    def __init__(self, status: int, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+
+
+class StorageScp:
+    """Receives images into the spool and the journal, and tells ``publish`` their keys.
+
+    settings: AE title, address, who may associate, limits, timeouts, low-water mark.
+    publish: called in a thread of its own with the key of each image to analyse; it may be slow
+        and it may raise.
+
+    A data set is held in memory until it is complete, then written as it came. An image that is
+    refused leaves no row, and nothing in ``incoming/``; if only the row failed, its file stays
+    under its key, where the scanner's next attempt finds it (to remove it could take it from
+    another association that stores the same image at this moment).
+    """
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        spool: Spool,
+        journal: Journal,
+        publish: Callable[[str], None],
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._journal = journal
+        self._metrics = metrics
+        self._publisher = BackgroundPublisher(publish, metrics)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, lambda event: SUCCESS)]
+        self._acceptor = Acceptor(
+            _application_entity(settings), settings.host, settings.port, handlers
+        )
+
+    def start(self) -> None:
+        """Clear what a crash left in ``incoming/``, and listen. Raises OSError."""
+        self._spool.prepare()
+        _remove_left_overs(self._spool.incoming)
+        self._acceptor.start()
+        self._publisher.start()
+        self._metrics.associations.set_function(self._acceptor.open_associations)
+
+    @property
+    def port(self) -> int:
+        return self._acceptor.port
+
+    def stop(self, drain: float) -> None:
+        """Accept no more; open associations may finish for ``drain`` seconds."""
+        self._acceptor.stop(drain)
+        self._publisher.stop(_LAST_KEYS_SECONDS)
+
+    def _store(self, event: evt.Event) -> Dataset:
+        """Handler of EVT_C_STORE; returns the response's status."""
+        started = time.monotonic()
+        data_set = event.encoded_dataset(include_meta=False)
+        image = _described(event, data_set)
+        try:
+            self._require_free_space(len(data_set))
+            _require_same_identity(image, data_set)
+            receipt = self._keep(image, _file_header(event), data_set)
+        except Refusal as refusal:
+            return self._refused(image.key, refusal)
+        except Exception:
+            log.exception("%s refused by a fault of ours", image.key)
+            return self._refused(image.key, Refusal(PROCESSING_FAILURE, "processing failure"))
+        self._metrics.store_seconds.observe(time.monotonic() - started)
+        self._stored(image, receipt)
+        return _response(SUCCESS)
+
+    def _require_free_space(self, size_bytes: int) -> None:
+        if self._spool.free_bytes() < self._settings.low_water_bytes + size_bytes:
+            raise Refusal(OUT_OF_RESOURCES, "the disk is nearly full")
+
+    def _keep(self, image: ReceivedImage, header: bytes, data_set: bytes) -> Receipt:
+        """Make file and row durable, in this order. Raises Refusal."""
+        temporary = self._spool.incoming / f"{uuid.uuid4().hex}.tmp"
+        try:
+            _write(temporary, header, data_set)
+            self._spool.keep_image(image.key, temporary)
+        except OSError as error:
+            log.error("the spool cannot be written: %s", type(error).__name__)
+            raise Refusal(OUT_OF_RESOURCES, "the spool cannot be written") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        try:
+            return self._journal.record_received(image)
+        except JournalError as error:
+            log.error("the journal cannot be written: %s", type(error).__name__)
+            raise Refusal(OUT_OF_RESOURCES, "the journal cannot be written") from error
+
+    def _stored(self, image: ReceivedImage, receipt: Receipt) -> None:
+        if receipt.duplicate:
+            outcome = "duplicate"
+        elif image.ignored_reason:
+            outcome = "ignored"
+        else:
+            outcome = "stored"
+            self._publisher.submit(image.key)
+        self._metrics.received.labels(outcome).inc()
+        self._metrics.received_bytes.inc(image.size_bytes)
+        log.info("%s %s, %d bytes", image.key, outcome, image.size_bytes)
+
+    def _refused(self, key: str, refusal: Refusal) -> Dataset:
+        self._metrics.received.labels("refused").inc()
+        log.warning("%s refused with 0x%04X: %s", key, refusal.status, refusal)
+        return _response(refusal.status, str(refusal))
+
+
+def _application_entity(settings: IngestSettings) -> AE:
+    ae = AE(settings.ae_title)
+    for sop_class in sorted(ANALYSED | IGNORED):
+        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+    ae.add_supported_context(Verification)
+    ae.require_calling_aet = list(settings.calling_ae_titles)
+    ae.require_called_aet = settings.require_called_ae_title
+    ae.maximum_associations = settings.max_associations
+    ae.maximum_pdu_size = settings.max_pdu_bytes
+    ae.acse_timeout = settings.acse_timeout
+    ae.dimse_timeout = settings.dimse_timeout
+    ae.network_timeout = settings.network_timeout
+    return ae
+
+
+def _described(event: evt.Event, data_set: bytes) -> ReceivedImage:
+    """The journal's record of a C-STORE, by its command and the digest of its data set."""
+    request = cast(C_STORE, event.request)
+    sop_class_uid = str(request.AffectedSOPClassUID)
+    sop_instance_uid = str(request.AffectedSOPInstanceUID)
+    transfer_syntax_uid = str(event.context.transfer_syntax)
+    digest = hashlib.sha256(data_set).hexdigest()
+    return ReceivedImage(
+        key=image_key(sop_instance_uid, transfer_syntax_uid, digest),
+        sop_instance_uid=sop_instance_uid,
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid=transfer_syntax_uid,
+        digest=digest,
+        size_bytes=len(data_set),
+        calling_ae_title=event.assoc.requestor.ae_title.strip(),
+        received_at=datetime.now(UTC),
+        ignored_reason=None if sop_class_uid in ANALYSED else NOT_ANALYSED,
+    )
+
+
+def _require_same_identity(image: ReceivedImage, data_set: bytes) -> None:
+    """Refuse what its own command belies: nobody could find the result of such an image."""
+    try:
+        sop_class_uid, sop_instance_uid = sop_identity(data_set, image.transfer_syntax_uid)
+    except UnreadableDataSet as error:
+        raise Refusal(CANNOT_UNDERSTAND, "the data set is not readable") from error
+    if not sop_class_uid or not sop_instance_uid:
+        raise Refusal(CANNOT_UNDERSTAND, "the data set lacks its SOP Class or Instance UID")
+    if (sop_class_uid, sop_instance_uid) != (image.sop_class_uid, image.sop_instance_uid):
+        raise Refusal(DOES_NOT_MATCH_SOP_CLASS, "data set and command name different objects")
+
+
+def _file_header(event: evt.Event) -> bytes:
+    """Preamble, prefix and file meta information (PS3.10 section 7.1)."""
+    return b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
+
+
+def _write(path: Path, header: bytes, data_set: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(header)
+        stream.write(data_set)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _remove_left_overs(incoming: Path) -> None:
+    """Files of a killed process; not the young ones, which another process may be writing."""
+    oldest = time.time() - _LEFT_OVER_SECONDS
+    for path in incoming.glob("*.tmp"):
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+
+
+def _response(status: int, comment: str = "") -> Dataset:
+    response = Dataset()
+    response.Status = status
+    if comment:
+        response.ErrorComment = comment
+    return response
