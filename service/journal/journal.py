@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
+from sqlalchemy import func, select
+
+from service.journal import analyses, deliveries, migrations, overdue, reading, receiving, replay
+from service.journal.database import Conflict, Database, JournalError
 from service.journal.records import (
     AnalysisJob,
     AnalysisOutcome,
@@ -13,63 +18,113 @@ from service.journal.records import (
     ImageState,
     JournalCounts,
     Overdue,
-    ReceivedImage,
     Receipt,
+    ReceivedImage,
 )
 
+__all__ = ["Journal", "JournalError"]
 
-class JournalError(Exception):
-    """The database cannot be used; the text says what the operator should do (no secrets)."""
+_MIGRATION_LOCK = 0x5EC0_4DEA
+"""Number of the PostgreSQL advisory lock under which the schema is upgraded."""
+_INSERTIONS = 100
+"""How often an insertion gives way to another one of the same SOP Instance UID."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Journal:
-    """Thread-safe. SQLite (WAL, synchronous FULL) or PostgreSQL, by SQLAlchemy URL."""
+    """Thread-safe. SQLite (WAL, synchronous FULL) or PostgreSQL, by SQLAlchemy URL.
 
-    def __init__(self, url: str) -> None: ...
+    clock: what time it is, with its zone; for tests.
+    Every method raises JournalError if the database cannot be used.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = Database(url)
+        self._clock = clock
 
     def migrate(self) -> None:
         """Create or upgrade the schema with alembic; safe when several processes do it at once."""
+        self._database.prepare()
+        with self._database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            migrations.upgrade(connection)
 
     def check(self) -> None:
         """Raise JournalError unless the database answers and has the current schema."""
+        with self._database.reading() as connection:
+            revision = migrations.current(connection)
+        if revision != migrations.newest():
+            raise JournalError(
+                f"the journal's schema is {revision or 'missing'}, this program needs"
+                f" {migrations.newest()}: start the service once, it upgrades the journal"
+            )
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._database.close()
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
         """Commit the row before Success is answered. The same key again counts a duplicate."""
+        while True:
+            try:
+                with self._database.writing() as connection:
+                    return receiving.record(connection, image, self._clock())
+            except (
+                Conflict
+            ):  # PostgreSQL: another one of this SOP Instance was faster; it is in now
+                continue
 
     # analysis
     def lease_analysis(self, key: str, lease_seconds: float) -> AnalysisJob | None:
         """Take the job, or None if it is done, unknown, leased by another, or not yet due."""
+        with self._database.writing() as connection:
+            return analyses.lease(connection, key, _token(), self._clock(), lease_seconds)
 
     def renew_analysis(self, job: AnalysisJob, lease_seconds: float) -> bool:
-        """Heartbeat; False if the lease was lost."""
+        """Heartbeat; False if the lease was lost (another worker took the job, or finished it)."""
+        with self._database.writing() as connection:
+            return analyses.renew(connection, job, self._clock(), lease_seconds)
 
     def record_outcome(
         self, job: AnalysisJob, outcome: AnalysisOutcome, destinations: Sequence[str]
     ) -> bool:
         """State ANALYSED or NOT_ANALYSABLE, and a PENDING delivery for each destination, in one
         transaction. An image with no objects or no destinations stays in its state (final).
-        False if somebody else finished the job before (nothing is then changed)."""
+        False if the job is finished or another worker took it (nothing is then changed)."""
+        with self._database.writing() as connection:
+            return analyses.record_outcome(connection, job, outcome, destinations, self._clock())
 
-    def record_analysis_failure(
-        self, job: AnalysisJob, error: str, retry_in: float | None
-    ) -> None:
+    def record_analysis_failure(self, job: AnalysisJob, error: str, retry_in: float | None) -> None:
         """Our fault: try again in ``retry_in`` seconds, or FAILED if that is None.
 
         ``error`` holds the exception's class and our own words, never the data."""
+        with self._database.writing() as connection:
+            analyses.record_failure(connection, job, error, retry_in, self._clock())
 
     # delivery
     def lease_delivery(
         self, key: str, destination: str, lease_seconds: float
-    ) -> DeliveryJob | None: ...
+    ) -> DeliveryJob | None:
+        """As ``lease_analysis``, for the results of one image at one destination."""
+        with self._database.writing() as connection:
+            return deliveries.lease(
+                connection, key, destination, _token(), self._clock(), lease_seconds
+            )
 
-    def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool: ...
+    def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool:
+        """Heartbeat; False if the lease was lost."""
+        with self._database.writing() as connection:
+            return deliveries.renew(connection, job, self._clock(), lease_seconds)
 
     def record_delivered(self, job: DeliveryJob) -> bool:
-        """Delivery DELIVERED; the image too once every delivery of it is. False if the lease was
-        lost and somebody else recorded it already."""
+        """Delivery DELIVERED; the image too once every delivery of it is. False if somebody else
+        recorded it already (nothing is then changed)."""
+        with self._database.writing() as connection:
+            return deliveries.record_delivered(connection, job, self._clock())
 
     def record_delivery_failure(
         self, job: DeliveryJob, error: str, retry_in: float | None, refused: bool
@@ -77,25 +132,53 @@ class Journal:
         """Try again in ``retry_in`` seconds, or FAILED (delivery and image) if that is None.
 
         ``refused`` counts towards the bounded number of refusals."""
+        with self._database.writing() as connection:
+            deliveries.record_failure(connection, job, error, retry_in, refused, self._clock())
 
     # keeper
     def overdue(self, publish_grace: float, limit: int = 500) -> list[Overdue]:
         """Unfinished jobs whose lease ran out, whose next attempt is due, or which were published
         (or never published) longer than ``publish_grace`` seconds ago and not taken; oldest first.
         Those that are returned count as published now."""
+        with self._database.writing() as connection:
+            return overdue.publish(connection, self._clock(), publish_grace, limit)
 
     # operator
     def replay(self, keys: Sequence[str]) -> int:
         """FAILED images (analysis or delivery) back to work at once, attempts from 0; others are
         left alone. Returns how many."""
+        with self._database.writing() as connection:
+            return replay.replay(connection, keys, self._clock())
 
-    def keys_of(self, sop_instance_uid: str) -> list[str]: ...
+    def keys_of(self, sop_instance_uid: str) -> list[str]:
+        """Every content that came under this SOP Instance UID, in the order of revisions."""
+        with self._database.reading() as connection:
+            return reading.keys_of(connection, sop_instance_uid)
 
-    def keys_in(self, state: ImageState, limit: int = 10000) -> list[str]: ...
+    def keys_in(self, state: ImageState, limit: int = 10000) -> list[str]:
+        """The oldest first."""
+        with self._database.reading() as connection:
+            return reading.keys_in(connection, state, limit)
 
-    def image(self, key: str) -> ImageRow | None: ...
+    def image(self, key: str) -> ImageRow | None:
+        with self._database.reading() as connection:
+            return reading.image_row(connection, key)
 
     def images(self, limit: int = 100) -> list[ImageRow]:
         """The newest first."""
+        with self._database.reading() as connection:
+            return reading.newest(connection, limit)
 
-    def counts(self, now: datetime | None = None) -> JournalCounts: ...
+    def delivery_errors(self) -> dict[str, str]:
+        """By destination with deliveries that failed and are unfinished: the newest one's error."""
+        with self._database.reading() as connection:
+            return reading.delivery_errors(connection)
+
+    def counts(self, now: datetime | None = None) -> JournalCounts:
+        """Zeros too: for every image state, and every delivery state of a known destination."""
+        with self._database.reading() as connection:
+            return reading.counts(connection, now or self._clock())
+
+
+def _token() -> str:
+    return secrets.token_hex(16)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class ImageState(StrEnum):
-    """States of an image (``docs/architecture.md`` has the table of transitions)."""
+    """States of an image (``docs/states.md`` has the table of transitions)."""
 
     RECEIVED = "received"
     ANALYSED = "analysed"
@@ -141,7 +141,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One image as ``status`` and the tests read it."""
+    """One image as ``status`` and the tests read it.
+
+    ignored_reason: reason code of an IGNORED image, see ReceivedImage.
+    """
 
     key: str
     sop_instance_uid: str
@@ -149,6 +152,7 @@ class ImageRow:
     transfer_syntax_uid: str
     revision: int
     state: ImageState
+    ignored_reason: str | None
     attempts: int
     duplicates: int
     received_at: datetime

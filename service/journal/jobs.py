@@ -1,0 +1,90 @@
+"""Jobs: what the analysis of an ``image`` row and a ``delivery`` row have in common.
+
+A job is taken by one conditional UPDATE, so that of any number of workers one gets it, on SQLite
+and PostgreSQL alike. The lease's token fences: who lost the lease to another changes nothing.
+Here are the statements; the journal runs them, each inside the transaction of its operation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, Update, and_, or_, update
+
+from service.journal.records import DeliveryState, ImageState
+from service.journal.schema import delivery, image
+from service.journal.states import Transition
+
+UNFINISHED = {image: ImageState.RECEIVED, delivery: DeliveryState.PENDING}
+"""The state in which a row of the table waits for a worker."""
+
+
+def unfinished(table: Table) -> ColumnElement[bool]:
+    return table.c.state == UNFINISHED[table]
+
+
+def take(table: Table, token: str, now: datetime, lease_seconds: float) -> Update:
+    """Lease the job if it is unfinished and due; the caller says which row, and what to return."""
+    return (
+        update(table)
+        .where(unfinished(table), table.c.available_at <= now)
+        .values(
+            lease=token,
+            available_at=now + timedelta(seconds=lease_seconds),
+            attempts=table.c.attempts + 1,
+            published_at=None,
+        )
+    )
+
+
+def renew(table: Table, token: str, now: datetime, lease_seconds: float) -> Update:
+    """Heartbeat, for the job's last taker only."""
+    return (
+        update(table)
+        .where(unfinished(table), table.c.lease == token)
+        .values(available_at=now + timedelta(seconds=lease_seconds))
+    )
+
+
+def try_again(table: Table, token: str, error: str, at: datetime) -> Update:
+    """End the lease after a failure; the job is due again at ``at``."""
+    return (
+        update(table)
+        .where(unfinished(table), table.c.lease == token)
+        .values(lease=None, available_at=at, published_at=None, last_error=error)
+    )
+
+
+def give_up(table: Table, token: str, error: str, transition: Transition[Any]) -> Update:
+    """End the lease and the job after the last failure."""
+    return (
+        update(table)
+        .where(table.c.state.in_(transition.before), table.c.lease == token)
+        .values(state=transition.after, lease=None, published_at=None, last_error=error)
+    )
+
+
+def just_published(now: datetime) -> dict[str, Any]:
+    """Values of a new job, whose maker publishes it at once."""
+    return due_at_once(now) | {"published_at": now}
+
+
+def due_at_once(now: datetime) -> dict[str, Any]:
+    """Values of a job that starts afresh and that no message is under way for."""
+    return {"attempts": 0, "lease": None, "available_at": now, "published_at": None}
+
+
+def overdue(table: Table, now: datetime, publish_grace: float) -> ColumnElement[bool]:
+    """Due, and no message is under way, or one has been for ``publish_grace`` seconds.
+
+    A job whose lease ran out or whose next attempt is due has no message under way.
+    """
+    return and_(
+        unfinished(table),
+        table.c.available_at <= now,
+        or_(
+            table.c.published_at.is_(None),
+            table.c.published_at <= now - timedelta(seconds=publish_grace),
+        ),
+    )

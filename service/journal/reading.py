@@ -1,0 +1,172 @@
+"""Reading the journal: rows as records, and counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from service.journal import jobs
+from service.journal.records import (
+    AnalysisOutcome,
+    DeliveryRow,
+    DeliveryState,
+    ImageRow,
+    ImageState,
+    JournalCounts,
+    Stage,
+)
+from service.journal.schema import delivery, image, result
+
+
+def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
+    query = select(image.c.key).where(image.c.sop_instance_uid == sop_instance_uid)
+    return list(connection.execute(query.order_by(image.c.revision)).scalars())
+
+
+def keys_in(connection: Connection, state: ImageState, limit: int) -> list[str]:
+    query = select(image.c.key).where(image.c.state == state).order_by(image.c.received_at)
+    return list(connection.execute(query.limit(limit)).scalars())
+
+
+def image_row(connection: Connection, key: str) -> ImageRow | None:
+    rows = _images(connection, select(image).where(image.c.key == key))
+    return rows[0] if rows else None
+
+
+def newest(connection: Connection, limit: int) -> list[ImageRow]:
+    query = select(image).order_by(image.c.received_at.desc(), image.c.key)
+    return _images(connection, query.limit(limit))
+
+
+def _images(connection: Connection, query: Select[Any]) -> list[ImageRow]:
+    """The whole ``image`` rows of ``query`` with their result and their deliveries."""
+    rows = connection.execute(query).all()
+    keys = [row.key for row in rows]
+    outcomes = {
+        row.image_key: _outcome(row)
+        for row in connection.execute(
+            select(result).where(result.c.image_key.in_(keys)).order_by(result.c.id)
+        )
+    }
+    deliveries: dict[str, list[DeliveryRow]] = defaultdict(list)
+    for row in connection.execute(
+        select(delivery).where(delivery.c.image_key.in_(keys)).order_by(delivery.c.id)
+    ):
+        deliveries[row.image_key].append(_delivery(row))
+    return [_image(row, outcomes.get(row.key), deliveries[row.key]) for row in rows]
+
+
+def _image(
+    row: Row[Any], outcome: AnalysisOutcome | None, deliveries: Sequence[DeliveryRow]
+) -> ImageRow:
+    return ImageRow(
+        key=row.key,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        revision=row.revision,
+        state=row.state,
+        ignored_reason=row.ignored_reason,
+        attempts=row.attempts,
+        duplicates=row.duplicates,
+        received_at=row.received_at,
+        analysis_started_at=row.analysis_started_at,
+        analysed_at=row.analysed_at,
+        delivered_at=row.delivered_at,
+        last_error=row.last_error,
+        outcome=outcome,
+        deliveries=tuple(deliveries),
+    )
+
+
+def _outcome(row: Row[Any]) -> AnalysisOutcome:
+    return AnalysisOutcome(
+        state=row.state,
+        model_sha256=row.model_sha256,
+        objects=tuple(row.objects),
+        reason=row.reason,
+        reason_text=row.reason_text,
+        frame=row.frame,
+        region=None if row.region is None else tuple(row.region),
+        probability_malignant=row.probability_malignant,
+        probability_benign=row.probability_benign,
+        threshold=row.threshold,
+        decision=row.decision,
+        stage_seconds=row.stage_seconds,
+    )
+
+
+def _delivery(row: Row[Any]) -> DeliveryRow:
+    waits = row.state is DeliveryState.PENDING and row.lease is None
+    return DeliveryRow(
+        destination=row.destination,
+        state=row.state,
+        attempts=row.attempts,
+        last_error=row.last_error,
+        next_attempt_at=row.available_at if waits else None,
+        delivered_at=row.delivered_at,
+    )
+
+
+def delivery_errors(connection: Connection) -> dict[str, str]:
+    """Of each destination with unfinished deliveries that failed: the error of the newest one."""
+    rows = connection.execute(
+        select(delivery.c.destination, delivery.c.last_error)
+        .where(delivery.c.state != DeliveryState.DELIVERED, delivery.c.last_error.is_not(None))
+        .order_by(delivery.c.id)
+    )
+    return {row.destination: row.last_error for row in rows}
+
+
+def counts(connection: Connection, now: datetime) -> JournalCounts:
+    images = dict.fromkeys(ImageState, 0)
+    for state, number in connection.execute(
+        select(image.c.state, func.count()).group_by(image.c.state)
+    ):
+        images[state] = number
+    deliveries: dict[tuple[str, DeliveryState], int] = {}
+    for destination, state, number in connection.execute(
+        select(delivery.c.destination, delivery.c.state, func.count()).group_by(
+            delivery.c.destination, delivery.c.state
+        )
+    ):
+        for each in DeliveryState:
+            deliveries.setdefault((destination, each), 0)
+        deliveries[destination, state] = number
+    reasons = connection.execute(
+        select(result.c.reason, func.count())
+        .where(result.c.state == ImageState.NOT_ANALYSABLE)
+        .group_by(result.c.reason)
+    )
+    return JournalCounts(
+        images=images,
+        deliveries=deliveries,
+        not_analysable={row[0]: row[1] for row in reasons},
+        waiting={
+            Stage.ANALYSIS: images[ImageState.RECEIVED],
+            Stage.DELIVERY: sum(
+                number
+                for (_, state), number in deliveries.items()
+                if state is DeliveryState.PENDING
+            ),
+        },
+        oldest_waiting_seconds={
+            Stage.ANALYSIS: _age(
+                connection, now, select(func.min(image.c.received_at)).where(jobs.unfinished(image))
+            ),
+            Stage.DELIVERY: _age(
+                connection,
+                now,
+                select(func.min(delivery.c.created_at)).where(jobs.unfinished(delivery)),
+            ),
+        },
+    )
+
+
+def _age(connection: Connection, now: datetime, oldest: Select[Any]) -> float:
+    since = connection.execute(oldest).scalar_one()
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

@@ -1,0 +1,152 @@
+"""The journal's tables. The migrations make them; a test holds both equal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from service.journal.records import DeliveryState, ImageState
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with its zone on both sides; UTC in the database, which SQLite keeps without zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Raises ValueError for a time without zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the journal takes no time without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _enum(kind: type[StrEnum]) -> Enum:
+    """The values as text, without a CHECK: a new state needs no migration."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=False,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def _job() -> tuple[Column[int], Column[str], Column[datetime], Column[datetime], Column[str]]:
+    """What a row is as a job, see ``service.journal.jobs``.
+
+    attempts: how often it was taken since it was made or replayed.
+    lease: token of the worker that took it last; stays when the lease runs out, so that this
+        worker may still finish as long as nobody else has taken the job.
+    available_at: nobody may take the job before: the lease's end, or the next attempt's time.
+    published_at: since when a message for the job is under way; null if there is none.
+    last_error: of the last attempt that failed, until one succeeds.
+    """
+    return (
+        Column("attempts", Integer, nullable=False),
+        Column("lease", String(32)),
+        Column("available_at", UtcDateTime, nullable=False),
+        Column("published_at", UtcDateTime),
+        Column("last_error", Text),
+    )
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+image = Table(
+    "image",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", _enum(ImageState), nullable=False),
+    Column("ignored_reason", Text),
+    Column("duplicates", Integer, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("analysis_started_at", UtcDateTime),
+    Column("analysed_at", UtcDateTime),
+    Column("delivered_at", UtcDateTime),
+    *_job(),
+    UniqueConstraint("sop_instance_uid", "revision"),
+    Index(None, "state", "received_at"),
+    Index(None, "received_at"),
+)
+"""One row an image: SOP Instance UID, transfer syntax and content. As a job: its analysis."""
+
+result = Table(
+    "result",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_key", ForeignKey("image.key"), nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state", _enum(ImageState), nullable=False),
+    Column("objects", JSON, nullable=False),
+    Column("reason", Text),
+    Column("reason_text", Text),
+    Column("frame", Integer),
+    Column("region", JSON(none_as_null=True)),
+    Column("probability_malignant", Float),
+    Column("probability_benign", Float),
+    Column("threshold", Float),
+    Column("decision", Text),
+    Column("stage_seconds", JSON, nullable=False),
+    UniqueConstraint("image_key", "model_sha256"),
+    Index(None, "state", "reason"),
+)
+"""What one model says of one image: an ``AnalysisOutcome``."""
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("image_key", ForeignKey("image.key"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("result_id", ForeignKey("result.id"), nullable=False),
+    Column("state", _enum(DeliveryState), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("refusals", Integer, nullable=False),
+    *_job(),
+    UniqueConstraint("image_key", "destination"),
+    Index(None, "state", "created_at"),
+)
+"""One row a result at a destination."""

@@ -1,0 +1,73 @@
+"""Which state may follow which, and by what: the one table that the journal's updates obey.
+
+``docs/states.md`` shows the same table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.journal.records import DeliveryState, ImageState
+
+State = TypeVar("State", ImageState, DeliveryState)
+
+
+@dataclass(frozen=True)
+class Transition(Generic[State]):
+    """before: the states in which ``event`` may happen; empty if it makes the row."""
+
+    event: str
+    before: tuple[State, ...]
+    after: State
+
+
+_WITH_RESULT = (ImageState.ANALYSED, ImageState.NOT_ANALYSABLE)
+
+STORED = Transition("stored", (), ImageState.RECEIVED)
+STORED_BUT_NOT_FOR_US = Transition("stored, but not for us", (), ImageState.IGNORED)
+SCORED = Transition("scored", (ImageState.RECEIVED,), ImageState.ANALYSED)
+NOT_ANALYSED = Transition(
+    "screened out or undecodable", (ImageState.RECEIVED,), ImageState.NOT_ANALYSABLE
+)
+ANALYSIS_GIVEN_UP = Transition("analysis given up", (ImageState.RECEIVED,), ImageState.FAILED)
+DELIVERED_EVERYWHERE = Transition("delivered everywhere", _WITH_RESULT, ImageState.DELIVERED)
+IMAGE_DELIVERY_GIVEN_UP = Transition("a delivery given up", _WITH_RESULT, ImageState.FAILED)
+ANALYSIS_REPLAYED = Transition("replayed, no result", (ImageState.FAILED,), ImageState.RECEIVED)
+SCORE_REPLAYED = Transition("replayed, with a score", (ImageState.FAILED,), ImageState.ANALYSED)
+REASON_REPLAYED = Transition(
+    "replayed, with a reason", (ImageState.FAILED,), ImageState.NOT_ANALYSABLE
+)
+
+IMAGE_TRANSITIONS = (
+    STORED,
+    STORED_BUT_NOT_FOR_US,
+    SCORED,
+    NOT_ANALYSED,
+    ANALYSIS_GIVEN_UP,
+    DELIVERED_EVERYWHERE,
+    IMAGE_DELIVERY_GIVEN_UP,
+    ANALYSIS_REPLAYED,
+    SCORE_REPLAYED,
+    REASON_REPLAYED,
+)
+
+TO_DELIVER = Transition("result recorded", (), DeliveryState.PENDING)
+STORED_AT_DESTINATION = Transition(
+    "stored at the destination", (DeliveryState.PENDING,), DeliveryState.DELIVERED
+)
+DELIVERY_GIVEN_UP = Transition("given up", (DeliveryState.PENDING,), DeliveryState.FAILED)
+DELIVERY_REPLAYED = Transition("replayed", (DeliveryState.FAILED,), DeliveryState.PENDING)
+
+DELIVERY_TRANSITIONS = (
+    TO_DELIVER,
+    STORED_AT_DESTINATION,
+    DELIVERY_GIVEN_UP,
+    DELIVERY_REPLAYED,
+)
+
+OUTCOMES = {transition.after: transition for transition in (SCORED, NOT_ANALYSED)}
+"""How an analysis ends, by the outcome's state."""
+
+REPLAYS = {transition.after: transition for transition in (SCORE_REPLAYED, REASON_REPLAYED)}
+"""How an image whose delivery failed goes back to work, by its result's state."""
