@@ -1,0 +1,63 @@
+"""Who we are and what our objects are called: constants and deterministic UIDs.
+
+Every UID is ``2.25.`` and a version-5 UUID (DICOM PS3.5 B.2; RFC 9562 5.5), so the same inputs
+always give the same UID, and a retry writes the same object.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib.metadata import version
+from uuid import UUID, uuid5
+
+MANUFACTURER = "SecondRead"
+MANUFACTURER_MODEL_NAME = "SecondRead breast ultrasound"
+SOFTWARE_VERSION = version("secondread")
+
+_NAMESPACE = UUID("5f2a7c1e-8d43-5b0e-9c36-2e1fd7a4b680")
+
+
+class ResultKind(StrEnum):
+    """The objects that an image can get."""
+
+    REPORT = "sr"
+    OVERLAY = "sc"
+
+
+def _uid(*ingredients: str) -> str:
+    return f"2.25.{uuid5(_NAMESPACE, '|'.join(ingredients)).int}"
+
+
+IMPLEMENTATION_CLASS_UID = _uid("implementation")
+IMPLEMENTATION_VERSION_NAME = f"SECONDREAD_{SOFTWARE_VERSION}"[:16]
+
+
+def result_uid(
+    source_sop_instance_uid: str, frame: int, model_sha256: str, kind: ResultKind, revision: int
+) -> str:
+    """SOP Instance UID of a result.
+
+    frame: 1-based frame that was scored; 0 if none was.
+    revision: 0 for the first content under the source's UID, 1 for the next, …
+    """
+    return _uid(source_sop_instance_uid, str(frame), model_sha256, kind, str(revision))
+
+
+def report_series_uid(report_sop_instance_uid: str) -> str:
+    """Series of one report: OHIF shows only the newest report of a series."""
+    return _uid(report_sop_instance_uid, "series")
+
+
+def overlay_series_uid(study_instance_uid: str, model_sha256: str) -> str:
+    """Series of all overlays that one model made for a study, to be scrolled through."""
+    return _uid(study_instance_uid, model_sha256, ResultKind.OVERLAY, "series")
+
+
+def device_uid(model_sha256: str) -> str:
+    """The algorithm as a device: it changes with each retraining."""
+    return _uid(model_sha256, "device")
+
+
+def tracking_uid(report_sop_instance_uid: str, identifier: str) -> str:
+    """Tracking Unique Identifier of one measurement group of a report."""
+    return _uid(report_sop_instance_uid, "tracking", identifier)
