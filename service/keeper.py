@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-import threading
+import signal
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from service.config import Settings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import ImageState, Stage
 from service.monitoring.metrics import Metrics
+from service.monitoring.server import serve
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 _MEASURE_SECONDS = 5.0
+
+_ILL_SECONDS = 60.0
 
 _MESSAGE_SECONDS = 1.0
 """How much longer we wait for a job's message, for each message that stands in the queue.
@@ -65,12 +72,25 @@ class Keeper:
         self._broker_condition = Condition("broker")
         self._disk_condition = Condition("spool")
         self._measured_at = float("-inf")
+        self._looked_at = float("-inf")
 
-    def run(self, stop: threading.Event) -> None:
-        """Look every ``keeper.interval`` seconds until ``stop`` is set."""
-        while not stop.is_set():
+    def what_is_wrong(self) -> str | None:
+        """None while it looks; an outage that it sees does not make the keeper itself ill."""
+        silent = time.monotonic() - self._looked_at
+        if silent > _ILL_SECONDS + self._settings.interval:
+            return "the keeper hangs, or has not looked yet"
+        return None
+
+    def run(self, ended: Callable[[float], bool]) -> None:
+        """Look every ``keeper.interval`` seconds.
+
+        ended: waits so many seconds, and says whether to end.
+        """
+        while True:
             self.look()
-            stop.wait(self._settings.interval)
+            self._looked_at = time.monotonic()
+            if ended(self._settings.interval):
+                return
 
     def look(self) -> None:
         """One look. An outage of journal, broker or disk is logged, not raised."""
@@ -130,3 +150,32 @@ class Keeper:
                 self._metrics.publish_failures.inc()
             else:
                 self._metrics.republished.labels(job.stage).inc()
+
+
+def run(settings: Settings) -> int:
+    """Keep until SIGTERM or SIGINT; call it in the main thread. Returns the exit code.
+
+    Raises JournalError if it cannot start.
+    """
+    # Blocked, for all threads: sigtimedwait() fetches them, and no handler interrupts a look.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    with ExitStack() as stack:
+        spool = Spool(settings.data_dir / "spool")
+        spool.prepare()
+        journal = Journal(settings.journal_url)
+        stack.callback(journal.close)
+        journal.migrate()
+        broker = Broker(settings.broker_url)
+        stack.callback(broker.close)
+        publisher = Publisher(settings.broker_url)
+        stack.callback(publisher.close)
+        metrics = Metrics()
+        keeper = Keeper(settings, spool, journal, broker, publisher, metrics)
+        server = serve(
+            metrics, settings.monitoring.host, settings.monitoring.keeper_port, keeper.what_is_wrong
+        )
+        stack.callback(server.close)
+        log.info("ready")
+        keeper.run(lambda seconds: signal.sigtimedwait(_ENDING, seconds) is not None)
+    log.info("stopped")
+    return 0

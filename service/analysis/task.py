@@ -21,10 +21,19 @@ log = logging.getLogger(__name__)
 
 
 class SpoolFileMissing(Exception):
-    """The journal knows the image, the spool does not hold it.
+    """The journal knows the image, the spool does not hold it."""
 
-    Restore ``images/`` of the data folder and replay the image, or send it again.
-    """
+
+class WorkerDied(Exception):
+    """The worker did not live to the end of any attempt: the image may be what kills it."""
+
+
+_FAILURES: dict[type[Exception], str] = {
+    SpoolFileMissing: (
+        "the image's file is missing from the spool: restore it and replay, or send it again"
+    ),
+    WorkerDied: "the worker died in every attempt: look for a lack of memory, then replay",
+}
 
 
 class AnalysisTask:
@@ -79,6 +88,8 @@ class AnalysisTask:
         self._publish(key, destinations)
 
     def _analyse(self, job: AnalysisJob) -> Analysis:
+        if job.attempt > self._retry.analysis_attempts:
+            raise WorkerDied
         path = self._spool.image_path(job.key)
         if not path.is_file():
             raise SpoolFileMissing
@@ -93,11 +104,7 @@ class AnalysisTask:
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
         final = job.attempt >= self._retry.analysis_attempts
         wait = None if final else wait_seconds(job.attempt, self._retry, random.random())  # noqa: S311
-        text = (
-            "the image's file is missing from the spool: restore it, or send the image again"
-            if isinstance(error, SpoolFileMissing)
-            else f"the analysis broke off: {fault(error)}"
-        )
+        text = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
         log.error("%s attempt %d: %s", job.key, job.attempt, text)
         self._journal.record_analysis_failure(job, text, wait)
         if final:

@@ -64,9 +64,9 @@ class Worker:
         self._running = 0
         self._consuming = threading.Event()
 
-    def healthy(self) -> bool:
-        """True from the moment when the first message may arrive."""
-        return self._consuming.is_set()
+    def what_is_wrong(self) -> str | None:
+        """None from the moment when the first message may arrive."""
+        return None if self._consuming.is_set() else "not connected to the broker yet"
 
     def run(self) -> int:
         """Consume until SIGTERM or SIGINT; call it in the main thread. Returns the exit code."""

@@ -1,0 +1,111 @@
+"""``secondread up | ingest | worker | keeper``: the service, whole or in parts."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import ConfigFile
+from service.config import Settings, load_settings
+from service.journal.records import Stage
+from service.log import set_up_logging
+
+if TYPE_CHECKING:
+    from service.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+_READY_SECONDS = 120.0
+
+
+def up(config: ConfigFile = None) -> None:
+    """Run everything on this machine, its embedded broker included, until Ctrl-C or SIGTERM."""
+    from service.supervisor import Supervisor
+
+    settings = _settings(config, "up")
+    supervisor = Supervisor(settings, config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        supervisor.start()
+        _tell(supervisor.settings)
+        _tell_when_ready(supervisor)
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        typer.echo("stopping; Ctrl-C again kills what still runs")
+    finally:
+        supervisor.stop()
+    typer.echo("stopped")
+
+
+def ingest(config: ConfigFile = None) -> None:
+    """Run the storage SCP: keep each image durably before it is answered."""
+    from service.ingest import process
+    from service.queue.publisher import Publisher
+
+    settings = _settings(config, "ingest")
+    publisher = Publisher(settings.broker_url)
+    process.run(settings, publisher.analysis)
+    publisher.close()
+
+
+def worker(
+    queue: Annotated[Stage, typer.Option(help="Which jobs it takes.")], config: ConfigFile = None
+) -> None:
+    """Run one worker: it analyses images, or delivers results."""
+    settings = _settings(config, queue.value)
+    if queue is Stage.ANALYSIS:
+        from service.analysis import process as analysis
+
+        raise typer.Exit(analysis.run(settings))
+    from service.delivery import process as delivery
+
+    raise typer.Exit(delivery.run(settings))
+
+
+def keeper(config: ConfigFile = None) -> None:
+    """Run the keeper: it brings lost jobs back, and measures queues and disk."""
+    from service import keeper as process
+
+    raise typer.Exit(process.run(_settings(config, "keeper")))
+
+
+def _settings(config: Path | None, role: str) -> Settings:
+    settings = load_settings(config)
+    set_up_logging(role, settings.log_level)
+    return settings
+
+
+def _tell(settings: Settings) -> None:
+    from service.programs import listeners
+
+    typer.echo(f"SecondRead {version('secondread')}, data in {settings.data_dir.resolve()}")
+    for listener in listeners(settings):
+        title = f"  (AE title {settings.ingest.ae_title})" if listener.key == "ingest.port" else ""
+        typer.echo(f"  {listener.what:<20} {listener.host}:{listener.port}{title}")
+    for destination in settings.destinations:
+        typer.echo(
+            f"  {'results go to':<20} {destination.host}:{destination.port}"
+            f"  (AE title {destination.ae_title})"
+        )
+    if not settings.destinations:
+        typer.echo("  results stay here: no [[destinations]] are configured")
+
+
+def _tell_when_ready(supervisor: Supervisor) -> None:
+    """A process that cannot start yet, say because a database is away, is waited for."""
+    from service.supervisor import SupervisorError
+
+    started = time.monotonic()
+    try:
+        supervisor.wait_ready(_READY_SECONDS)
+    except SupervisorError as error:
+        log.error("%s", error)
+    else:
+        typer.echo(f"ready after {time.monotonic() - started:.1f} s; Ctrl-C stops it")
