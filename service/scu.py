@@ -1,4 +1,4 @@
-"""The calling side of an association: C-ECHO, and C-STORE of objects as they lie on disk."""
+"""The calling side of an association: C-ECHO, and C-STORE of files with the bytes they have."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import bound_socket_waits
 
+_FILES_AN_ASSOCIATION = 64
+
 
 @dataclass(frozen=True)
 class Peer:
     """Whom we call.
 
-    calling_ae_title: how we introduce ourselves.
     connect_timeout: seconds for the connection, and for the answer to the association request.
     dimse_timeout: seconds for the answer to one message.
     """
@@ -30,43 +31,52 @@ class Peer:
     host: str
     port: int
     ae_title: str
-    calling_ae_title: str = "SECONDREAD"
     connect_timeout: float = 10.0
     dimse_timeout: float = 60.0
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} at {self.host}:{self.port}"
 
 
 class AssociationFailed(Exception):
     """No association; the text says what the operator should look at."""
 
 
-class UnreadableObject(Exception):
+class UnreadableFile(Exception):
     """The file cannot be sent; the text says why."""
+
+
+class Answer(StrEnum):
+    """How far a C-STORE got; the values are for the operator."""
+
+    STATUS = "answered"
+    NO_CONTEXT = "the peer rejected its SOP class or transfer syntax"
+    NO_ANSWER = "the peer did not answer"
+    NOT_SENT = "not sent: the association had ended"
+    UNREADABLE = "neither DICOM nor a picture"
 
 
 @dataclass(frozen=True)
 class StorageObject:
-    """An object to send: its presentation context, and a Part 10 file or a data set."""
+    """An object to send; ``data_set`` is None where the file itself is sent, byte for byte."""
 
-    name: str
+    path: Path
     sop_class_uid: str
+    sop_instance_uid: str
     transfer_syntax_uid: str
-    content: Path | Dataset
-
-
-class Answer(StrEnum):
-    """How far a C-STORE got."""
-
-    STATUS = "the peer answered"
-    NO_CONTEXT = "the peer rejected the SOP class or transfer syntax"
-    NO_ANSWER = "no answer"
-    NOT_SENT = "not sent: the association broke before"
+    data_set: Dataset | None = None
 
 
 @dataclass(frozen=True)
-class StoreResult:
-    """status: of the C-STORE response, for Answer.STATUS only."""
+class SendOutcome:
+    """What became of one file.
 
-    name: str
+    sop_instance_uid: None for an unreadable file.
+    status: of the C-STORE response; None unless the peer answered.
+    """
+
+    path: Path
+    sop_instance_uid: str | None
     answer: Answer
     status: int | None = None
 
@@ -75,75 +85,136 @@ class StoreResult:
         """Success, or a warning: the peer has it (0xB000, 0xB006, 0xB007; PS3.4 Table B.2-1)."""
         return self.status is not None and (self.status == 0 or self.status >> 12 == 0xB)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The outcome for the operator, such as ``refused (0xA900)``."""
         if self.status is None:
             return self.answer.value
         return f"{'stored' if self.stored else 'refused'} (0x{self.status:04X})"
 
 
+OnSent = Callable[[SendOutcome], None]
+
+
 def storage_object(path: Path) -> StorageObject:
-    """A Part 10 file, to be sent with the bytes it has. Raises UnreadableObject."""
+    """A Part 10 file, to be sent with the bytes it has. Raises UnreadableFile."""
     try:
         meta = read_file_meta_info(path)
         return StorageObject(
-            path.name, str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID), path
+            path,
+            str(meta.MediaStorageSOPClassUID),
+            str(meta.MediaStorageSOPInstanceUID),
+            str(meta.TransferSyntaxUID),
         )
     except OSError as error:
-        raise UnreadableObject(f"{path.name} cannot be read: {error.strerror}") from error
+        raise UnreadableFile(f"{path.name} cannot be read: {error.strerror}") from error
     except Exception as error:
-        raise UnreadableObject(f"{path.name} is no DICOM file") from error
+        raise UnreadableFile(f"{path.name} is no DICOM file") from error
 
 
-def echo(peer: Peer) -> int | None:
+def echo(peer: Peer, calling_ae_title: str) -> int | None:
     """C-ECHO; returns the status, None without an answer. Raises AssociationFailed."""
-    with _associated(peer, [(str(Verification), "1.2.840.10008.1.2")]) as association:
+    contexts = [(str(Verification), "1.2.840.10008.1.2")]
+    with _associated(peer, calling_ae_title, contexts) as association:
         if not association.is_established:
-            raise AssociationFailed(f"{_name(peer)} does not support C-ECHO")
+            raise AssociationFailed(f"{peer} does not support C-ECHO")
         return _status(association.send_c_echo())
 
 
-def send_files(
+def send_objects(
     objects: Sequence[StorageObject],
     peer: Peer,
-    on_result: Callable[[StoreResult], None] = lambda result: None,
-) -> list[StoreResult]:
+    calling_ae_title: str,
+    on_sent: OnSent = lambda outcome: None,
+) -> list[SendOutcome]:
     """Send all objects in their order on one association, each in its own transfer syntax.
 
-    on_result: called after each object.
-    Raises AssociationFailed if there is no association; what happens later is in the results.
+    on_sent: called after each object.
+    Raises AssociationFailed if there is no association; what happens later is in the outcomes.
     """
     contexts = dict.fromkeys((item.sop_class_uid, item.transfer_syntax_uid) for item in objects)
-    results = []
-    with _associated(peer, contexts) as association:
+    outcomes = []
+    with _associated(peer, calling_ae_title, contexts) as association:
         accepted = {
             (str(context.abstract_syntax), str(context.transfer_syntax[0]))
             for context in association.accepted_contexts
         }
         for item in objects:
-            result = _send(association, item, accepted)
-            results.append(result)
-            on_result(result)
-    return results
+            outcome = _send(association, item, accepted)
+            outcomes.append(outcome)
+            on_sent(outcome)
+    return outcomes
+
+
+def send_files(
+    files: Sequence[Path],
+    peer: Peer,
+    calling_ae_title: str,
+    on_sent: OnSent = lambda outcome: None,
+) -> list[SendOutcome]:
+    """Send files as a scanner would; what is no DICOM but a picture is wrapped as US Image.
+
+    Raises AssociationFailed; ``on_sent`` has then told of what was sent before.
+    """
+    outcomes: list[SendOutcome] = []
+
+    def keep(outcome: SendOutcome) -> None:
+        outcomes.append(outcome)
+        on_sent(outcome)
+
+    for start in range(0, len(files), _FILES_AN_ASSOCIATION):
+        objects = []
+        for path in files[start : start + _FILES_AN_ASSOCIATION]:
+            try:
+                objects.append(_object_or_picture(path))
+            except UnreadableFile:
+                keep(SendOutcome(path, None, Answer.UNREADABLE))
+        if objects:
+            send_objects(objects, peer, calling_ae_title, keep)
+    return outcomes
+
+
+def _object_or_picture(path: Path) -> StorageObject:
+    """Raises UnreadableFile."""
+    try:
+        return storage_object(path)
+    except UnreadableFile:
+        from service.still_image import UnreadableImage, read_dicom_or_wrap
+
+        try:
+            data_set = read_dicom_or_wrap(path)
+        except UnreadableImage as error:
+            raise UnreadableFile(str(error)) from error
+        return StorageObject(
+            path,
+            str(data_set.SOPClassUID),
+            str(data_set.SOPInstanceUID),
+            str(data_set.file_meta.TransferSyntaxUID),
+            data_set,
+        )
 
 
 def _send(
     association: Association, item: StorageObject, accepted: set[tuple[str, str]]
-) -> StoreResult:
+) -> SendOutcome:
+    uid = item.sop_instance_uid
     if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted:
-        return StoreResult(item.name, Answer.NO_CONTEXT)
+        return SendOutcome(item.path, uid, Answer.NO_CONTEXT)
     try:
-        status = _status(association.send_c_store(item.content))
+        response = association.send_c_store(item.path if item.data_set is None else item.data_set)
     except RuntimeError:  # what pynetdicom raises where the association is no longer established
-        return StoreResult(item.name, Answer.NOT_SENT)
-    if status is None:
-        return StoreResult(item.name, Answer.NO_ANSWER)
-    return StoreResult(item.name, Answer.STATUS, status)
+        return SendOutcome(item.path, uid, Answer.NOT_SENT)
+    status = _status(response)
+    answer = Answer.NO_ANSWER if status is None else Answer.STATUS
+    return SendOutcome(item.path, uid, answer, status)
 
 
 @contextmanager
-def _associated(peer: Peer, contexts: Iterable[tuple[str, str]]) -> Iterator[Association]:
+def _associated(
+    peer: Peer, calling_ae_title: str, contexts: Iterable[tuple[str, str]]
+) -> Iterator[Association]:
     """An association that is released at the end; not established if no context was accepted."""
-    ae = AE(peer.calling_ae_title)
+    ae = AE(calling_ae_title)
     ae.connection_timeout = peer.connect_timeout
     ae.acse_timeout = peer.connect_timeout
     ae.dimse_timeout = peer.dimse_timeout
@@ -160,13 +231,12 @@ def _associated(peer: Peer, contexts: Iterable[tuple[str, str]]) -> Iterator[Ass
             peer.host,
             peer.port,
             ae_title=peer.ae_title,
-            max_pdu=131072,
             evt_handlers=handlers,  # type: ignore[arg-type]
         )
     except socket.gaierror as error:
         raise AssociationFailed(f"{peer.host}: no such host") from error
     if not association.is_established and not association.rejected_contexts:
-        raise AssociationFailed(_why(association, peer, connected=bool(connections)))
+        raise AssociationFailed(_why_not(association, peer, connected=bool(connections)))
     try:
         yield association
     finally:
@@ -174,17 +244,13 @@ def _associated(peer: Peer, contexts: Iterable[tuple[str, str]]) -> Iterator[Ass
             association.release()
 
 
-def _why(association: Association, peer: Peer, connected: bool) -> str:
+def _why_not(association: Association, peer: Peer, connected: bool) -> str:
     if not connected:
-        return f"no connection to {_name(peer)}: is it running?"
+        return f"no connection to {peer}: is it running?"
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
-        return f"{_name(peer)} rejected the association: {answer.reason_str.lower()}"
-    return f"{_name(peer)} did not answer the association request"
-
-
-def _name(peer: Peer) -> str:
-    return f"{peer.ae_title} at {peer.host}:{peer.port}"
+        return f"{peer} rejected the association: {answer.reason_str.lower()}"
+    return f"{peer} did not answer the association request"
 
 
 def _status(response: Dataset) -> int | None:

@@ -57,6 +57,11 @@ class LocalArchive:
         """The stored objects."""
         return sorted(self.folder.glob("*.dcm"))
 
+    def find(self, sop_instance_uid: str) -> Path | None:
+        """The file of an object, None if it is not stored."""
+        path = self.folder / f"{sop_instance_uid}.dcm"
+        return path if path.is_file() else None
+
     def store(self, event: evt.Event) -> int:
         """Handler of EVT_C_STORE; returns the C-STORE status."""
         uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)

@@ -1,0 +1,125 @@
+"""``secondread echo`` and ``secondread send``: small SCU tools for the operator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.config import AeTitle
+
+if TYPE_CHECKING:
+    from service.scu import SendOutcome
+
+_STORE_SECONDS = 300.0
+
+
+def _ae_title(value: str) -> str:
+    if not TypeAdapter(AeTitle).validator.isinstance_python(value):
+        raise typer.BadParameter("an AE title has 1 to 16 ASCII characters and no backslash")
+    return value
+
+
+Called = Annotated[str, typer.Option("--aet", callback=_ae_title, help="AE title we call.")]
+Calling = Annotated[str, typer.Option("--calling", callback=_ae_title, help="Our AE title.")]
+
+
+def echo(
+    host: Annotated[str, typer.Argument(help="Host name or address.")],
+    port: Annotated[int, typer.Argument(min=1, max=65535)],
+    aet: Called = "SECONDREAD",
+    calling: Calling = "ECHOSCU",
+) -> None:
+    """Ask a DICOM peer whether it is there (C-ECHO).
+
+    Exit code 0 if it answers Success, 1 if not.
+    """
+    from service import scu
+
+    peer = scu.Peer(host, port, aet)
+    started = time.monotonic()
+    try:
+        status = scu.echo(peer, calling)
+    except scu.AssociationFailed as error:
+        _fail(str(error))
+    if status is None:
+        _fail(f"{peer} accepted the association and did not answer the C-ECHO")
+    if status != 0:
+        _fail(f"{peer} answered the C-ECHO with 0x{status:04X}")
+    typer.echo(f"{peer} answers ({(time.monotonic() - started) * 1000:.0f} ms)")
+
+
+def send(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", exists=True, help="DICOM, PNG or JPEG; or folders."),
+    ],
+    host: Annotated[str, typer.Option(help="Host name or address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 11112,
+    aet: Called = "SECONDREAD",
+    calling: Calling = "STORESCU",
+) -> None:
+    """Send files by C-STORE, each in its own transfer syntax; pictures are wrapped first.
+
+    Exit code 0 if all were stored, 1 if anything was not, 2 for a mistake in the arguments.
+    """
+    from service import scu
+
+    files = list(_files(paths))
+    if not files:
+        raise typer.BadParameter("no files in there", param_hint="PATH...")
+    console = Console(stderr=True)
+    outcomes: list[SendOutcome] = []
+    problem = ""
+    columns = (TextColumn("C-STORE"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(files))
+
+        def on_sent(outcome: SendOutcome) -> None:
+            outcomes.append(outcome)
+            progress.advance(task)
+
+        try:
+            scu.send_files(
+                files, scu.Peer(host, port, aet, dimse_timeout=_STORE_SECONDS), calling, on_sent
+            )
+        except scu.AssociationFailed as error:
+            problem = str(error)
+    if outcomes:
+        Console().print(_table(outcomes))
+    if problem:
+        _fail(problem)
+    missing = sum(not outcome.stored for outcome in outcomes)
+    if missing:
+        _fail(f"{missing} of {len(outcomes)} files were not stored")
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    """The files themselves, and every file below a folder that is not hidden."""
+    for path in paths:
+        if path.is_dir():
+            inside = (item for item in path.rglob("*") if not item.name.startswith("."))
+            yield from sorted(item for item in inside if item.is_file())
+        else:
+            yield path
+
+
+def _table(outcomes: Iterable[SendOutcome]) -> Table:
+    table = Table("file", "outcome")
+    for outcome in outcomes:
+        colour = "green" if outcome.stored else "red"
+        table.add_row(escape(outcome.path.name), f"[{colour}]{outcome.text}[/]")
+    return table
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

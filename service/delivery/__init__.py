@@ -1,0 +1,1 @@
+"""Sending: the results of an image to each destination, until it has them."""

@@ -1,0 +1,107 @@
+"""One delivery: lease, one association, all objects of the result, one line in the journal."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from service.config import Destination, Settings
+from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
+from service.journal.journal import Journal
+from service.journal.lease import keep_alive
+from service.journal.records import DeliveryJob
+from service.monitoring.metrics import Metrics
+from service.scu import AssociationFailed, Peer, UnreadableFile, send_objects, storage_object
+from service.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+class Deliverer:
+    """Sends results to the configured destinations. Thread-safe."""
+
+    def __init__(
+        self, settings: Settings, spool: Spool, journal: Journal, metrics: Metrics
+    ) -> None:
+        self._destinations = {item.name: item for item in settings.destinations}
+        self._delivery = settings.delivery
+        self._retry = settings.retry
+        self._lease_seconds = settings.keeper.lease
+        self._spool = spool
+        self._journal = journal
+        self._metrics = metrics
+
+    def deliver(self, key: str, destination_name: str) -> None:
+        """Try once, if the journal says that it is due: the body of the Celery task.
+
+        Each outcome is recorded; nothing is raised but JournalError, and the keeper then brings
+        the job back.
+        """
+        job = self._journal.lease_delivery(key, destination_name, self._lease_seconds)
+        if job is None:
+            return
+        destination = self._destinations.get(destination_name)
+        if destination is None:
+            self._record_failure(
+                job, "the destination is no longer configured", Next(None, refused=False)
+            )
+            return
+        started = time.monotonic()
+        with keep_alive(
+            lambda: self._journal.renew_delivery(job, self._lease_seconds), self._lease_seconds / 3
+        ):
+            verdict, words = self._send(job, destination)
+        self._metrics.delivery_seconds.labels(destination_name).observe(time.monotonic() - started)
+        if verdict is Verdict.STORED:
+            if self._journal.record_delivered(job):
+                self._metrics.deliveries.labels(destination_name, "delivered").inc()
+                log.info("%s delivered to %s", key, destination_name)
+        else:
+            jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
+            self._record_failure(
+                job, words, after_failure(verdict, job.attempt, job.refusals, self._retry, jitter)
+            )
+
+    def _send(self, job: DeliveryJob, destination: Destination) -> tuple[Verdict, str]:
+        """One association with all objects; returns the verdict, and what went wrong in words."""
+        folder = self._spool.results_folder(job.key)
+        try:
+            objects = [storage_object(folder / name) for name in job.objects]
+            outcomes = send_objects(objects, self._peer(destination), self._delivery.ae_title)
+        except AssociationFailed as error:
+            return Verdict.RETRY, str(error)
+        except UnreadableFile as error:
+            return Verdict.REFUSED, str(error)
+        wrong = [
+            f"{outcome.path.name}: {outcome.text}"
+            for outcome in outcomes
+            if judge(outcome) is not Verdict.STORED
+        ]
+        return judge_all(outcomes), "; ".join(wrong)
+
+    def _record_failure(self, job: DeliveryJob, words: str, following: Next) -> None:
+        self._journal.record_delivery_failure(job, words, following.retry_in, following.refused)
+        if following.retry_in is None:
+            outcome = "failed"
+            log.error("%s to %s failed for good: %s", job.key, job.destination, words)
+        else:
+            outcome = "refused" if following.refused else "retry"
+            log.warning(
+                "%s to %s, attempt %d: %s; next in %.1f s",
+                job.key,
+                job.destination,
+                job.attempt,
+                words,
+                following.retry_in,
+            )
+        self._metrics.deliveries.labels(job.destination, outcome).inc()
+
+    def _peer(self, destination: Destination) -> Peer:
+        return Peer(
+            host=destination.host,
+            port=destination.port,
+            ae_title=destination.ae_title,
+            connect_timeout=self._delivery.connect_timeout,
+            dimse_timeout=self._delivery.dimse_timeout,
+        )

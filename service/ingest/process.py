@@ -1,0 +1,67 @@
+"""The ingest process: the storage SCP with its journal, spool and metrics, until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from service.config import ConfigurationError, Settings
+from service.ingest.scp import StorageScp
+from service.journal.journal import Journal, JournalError
+from service.monitoring.metrics import Metrics
+from service.monitoring.server import serve
+from service.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, publish: Callable[[str], None]) -> None:
+    """Receive until SIGTERM or SIGINT, then let open associations finish.
+
+    publish: called with the key of each image to analyse, see StorageScp.
+    Call it in the main thread. Raises ConfigurationError if an address or the spool cannot be
+    used, JournalError if the journal cannot.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with ExitStack() as stack:
+        journal = Journal(settings.journal_url)
+        stack.callback(journal.close)
+        journal.migrate()
+        spool = Spool(settings.data_dir / "spool")
+        metrics = Metrics()
+        metrics.spool_free_bytes.set_function(spool.free_bytes)
+        scp = StorageScp(settings.ingest, spool, journal, publish, metrics)
+        try:
+            scp.start()
+            stack.callback(scp.stop, settings.ingest.drain_seconds)
+            monitor = serve(
+                metrics,
+                settings.monitoring.host,
+                settings.monitoring.ingest_port,
+                lambda: _what_is_wrong(settings, spool, journal),
+            )
+            stack.callback(monitor.close)
+        except OSError as error:
+            raise ConfigurationError(
+                "data_dir, ingest.host, ingest.port or monitoring.ingest_port cannot be used:"
+                f" {error.strerror}"
+            ) from error
+        log.info("%s receives on port %d", settings.ingest.ae_title, scp.port)
+        ended.wait()
+        log.info("open associations have %.0f s to finish", settings.ingest.drain_seconds)
+
+
+def _what_is_wrong(settings: Settings, spool: Spool, journal: Journal) -> str | None:
+    """Why images are refused at this moment; None if they are not."""
+    try:
+        journal.check()
+    except JournalError:
+        return "the journal does not answer"
+    if spool.free_bytes() < settings.ingest.low_water_bytes:
+        return "the spool's disk is below its low-water mark"
+    return None
