@@ -176,7 +176,6 @@ def train(
     Raises ValueError if ``folder`` belongs to another plan.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(plan.seed)
     console = Console()
     trainee = _Trainee(initial).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(trainee.model)
@@ -198,6 +197,7 @@ def train(
     for epoch in range(start, plan.epochs):
         began = time.monotonic()
         images.epoch = epoch
+        torch.manual_seed(plan.seed + epoch)
         order = torch.Generator().manual_seed(plan.seed + epoch)
         loader = DataLoader(
             images, plan.batch_size, shuffle=True, drop_last=True, num_workers=1, generator=order

@@ -84,7 +84,7 @@ def preprocess(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.floa
 
 
 def normalise_cam(cam: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale a raw CAM ``(h, w)`` to 0–1 as pytorch-grad-cam's ``scale_cam_image`` does.
+    """Scale a CAM to 0–1 as pytorch-grad-cam's ``scale_cam_image`` does.
 
     A map that is the same everywhere (all zero: no place raised the logit) becomes all zero.
     """
@@ -95,17 +95,15 @@ def normalise_cam(cam: NDArray[np.float32]) -> NDArray[np.float32]:
 def cam_to_image(
     cam: NDArray[np.float32], height: int, width: int, spec: Preprocessing
 ) -> NDArray[np.float32]:
-    """Bring a CAM back from the network's grid to the image that was preprocessed.
+    """Bring a raw CAM from the network's grid to the image that was preprocessed.
 
-    cam: ``(h, w)`` float32, any non-negative scale.
-    Returns ``(height, width)`` float32, the CAM at input resolution (bilinear, as
-    pytorch-grad-cam does), cut to the placement and scaled to the image; same scale as ``cam``.
+    cam: ``(h, w)`` float32, not negative.
+    Returns ``(height, width)`` float32, 0–1: the CAM at input resolution (bilinear), scaled to 0–1
+    there, which is pytorch-grad-cam's result; then cut to the placement and fitted to the image.
     """
     place = placement(height, width, spec)
-    full = Image.fromarray(cam, mode="F").resize(
-        (spec.size, spec.size), Image.Resampling.BILINEAR
-    )
+    full = Image.fromarray(cam).resize((spec.size, spec.size), Image.Resampling.BILINEAR)
+    scaled = normalise_cam(np.asarray(full))
     box = (place.left, place.top, place.left + place.width, place.top + place.height)
-    return np.asarray(
-        full.crop(box).resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32
-    )
+    fitted = Image.fromarray(scaled).crop(box).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(fitted, dtype=np.float32)
