@@ -28,7 +28,7 @@ class Manifest(BaseModel):
     sha256: hex digest of ``model.onnx``.
     classes: order of the two outputs.
     threshold: operating point on the malignant probability (0–1), fixed on validation data.
-    training: facts for a reader (data, split, figures, seconds); the service shows, never uses them.
+    training: facts for a reader (data, split, figures, seconds); the service only shows them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -76,7 +76,9 @@ def preprocess(image: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.floa
         (place.width, place.height), Image.Resampling.BILINEAR
     )
     canvas = np.zeros((spec.size, spec.size), dtype=np.uint8)
-    canvas[place.top : place.top + place.height, place.left : place.left + place.width] = fitted
+    canvas[place.top : place.top + place.height, place.left : place.left + place.width] = (
+        np.asarray(fitted)
+    )
     grey = canvas.astype(np.float32) / np.float32(255)
     mean = np.asarray(spec.mean, dtype=np.float32)[:, None, None]
     std = np.asarray(spec.std, dtype=np.float32)[:, None, None]

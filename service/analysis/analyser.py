@@ -1,0 +1,268 @@
+"""One image's analysis, from the spooled file to the files of its results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, dcmread
+
+from dicom_sr.finding import Box, Finding, NotAnalysed
+from dicom_sr.overlay import draw_overlay
+from dicom_sr.part10 import part10_bytes
+from dicom_sr.report import build_report
+from dicom_sr.secondary_capture import build_secondary_capture
+from dicom_sr.source import ReportError
+from service.analysis.decode import Decoder
+from service.analysis.decode_error import DecodeError
+from service.analysis.inference import Scorer
+from service.analysis.model_package import load_model_package
+from service.analysis.pixels import require_known_syntax
+from service.analysis.screening import Screened, screen_frame, screen_header
+from service.config import AnalysisSettings
+from service.journal.records import AnalysisOutcome, ImageState
+from service.still_image import wrap_pixels
+
+REPORT_FILE, OVERLAY_FILE, PICTURE_FILE = "sr.dcm", "sc.dcm", "overlay.png"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """outcome: for the journal. files: name and bytes of each result, for the spool."""
+
+    outcome: AnalysisOutcome
+    files: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A finding, and the whole frame that it is about, ``(H, W, 3)`` uint8 RGB."""
+
+    finding: Finding
+    frame: NDArray[np.uint8]
+
+
+class Analyser:
+    """A loaded model and a decoder process; safe to use from several threads.
+
+    engine_cache: see ``Scorer``.
+    Raises ModelPackageError or InferenceError if the model cannot be used.
+    """
+
+    def __init__(self, settings: AnalysisSettings, engine_cache: Path | None = None) -> None:
+        self.package = load_model_package(settings.model)
+        self._settings = settings
+        self._scorer = Scorer(self.package, settings, engine_cache)
+        self._warm_up()
+        self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return self._scorer.provider
+
+    def close(self) -> None:
+        """End the decoder process."""
+        self._decoder.close()
+
+    def analyse(self, path: Path, *, revision: int, started_at: datetime) -> Analysis:
+        """Analyse a DICOM Part 10 file.
+
+        revision: 0 for the first content under the image's SOP Instance UID, 1 for the next, …
+        started_at: timezone-aware; the results' date and time. With the same arguments the result
+            files are the same byte for byte.
+
+        An image that cannot be analysed is an outcome with a reason; what is raised (InferenceError
+        or anything else) is our fault.
+        """
+        watch = _Stopwatch()
+        try:
+            with watch.measure("decode"):
+                # The child comes first: a file that cannot be parsed within limits is left there.
+                frames = self._decoder.number_of_frames(path)
+                header = dcmread(path, stop_before_pixels=True)
+        except DecodeError as error:
+            return self._without_report(NotAnalysed(error.code, error.text), watch)
+        result = self._examine(path, header, frames, watch)
+        try:
+            with watch.measure("report"):
+                files = self._files(header, result, revision, started_at)
+        except ReportError:
+            refusal = NotAnalysed(
+                "incomplete-header", "The header lacks a UID that a report has to refer to."
+            )
+            return self._without_report(refusal, watch)
+        objects = tuple(name for name, _ in files if name != PICTURE_FILE)
+        if isinstance(result, NotAnalysed):
+            return Analysis(self._refused(result, objects, watch), files)
+        return Analysis(self._analysed(result.finding, objects, watch), files)
+
+    def _examine(
+        self, path: Path, header: Dataset, frames: int, watch: _Stopwatch
+    ) -> _Examined | NotAnalysed:
+        try:
+            require_known_syntax(header)
+            with watch.measure("screen"):
+                refusal = screen_header(header)
+            return refusal or self._most_suspicious(path, header, frames, watch)
+        except DecodeError as error:
+            return NotAnalysed(error.code, error.text)
+
+    def _most_suspicious(
+        self, path: Path, header: Dataset, frames: int, watch: _Stopwatch
+    ) -> _Examined | NotAnalysed:
+        """Score the chosen frames; a frame that the screen refuses is left out.
+
+        Raises DecodeError.
+        """
+        numbers = chosen_frames(frames, self._settings.frame_stride, self._settings.max_frames)
+        refusals: list[NotAnalysed] = []
+        best: _Examined | None = None
+        for number in numbers:
+            with watch.measure("decode"):
+                frame = self._decoder.frame(path, number)
+            with watch.measure("screen"):
+                screened = screen_frame(header, frame, self._settings.coloured_share)
+            if isinstance(screened, NotAnalysed):
+                refusals.append(screened)
+                continue
+            with watch.measure("inference"):
+                finding = self._highest(frame, number, screened)
+            if best is None or finding.probability_malignant > best.finding.probability_malignant:
+                best = _Examined(finding, frame)
+        if best is None:
+            return refusals[0]
+        remarks = best.finding.remarks
+        if refusals:
+            remarks += (f"{len(refusals)} frames were left out: {refusals[0].text}",)
+        scored = len(numbers) - len(refusals)
+        return replace(best, finding=replace(best.finding, frames_scored=scored, remarks=remarks))
+
+    def _highest(self, frame: NDArray[np.uint8], number: int, screened: Screened) -> Finding:
+        """Of the boxes of one frame the one with the highest malignant probability."""
+        scores = [
+            (self._scorer.score(frame[box.top : box.bottom, box.left : box.right]), box)
+            for box in screened.boxes
+        ]
+        score, box = max(scores, key=lambda scored: scored[0].probability_malignant)
+        return Finding(
+            frame=number,
+            frames_scored=1,
+            region=box,
+            region_source=screened.source,
+            probability_malignant=score.probability_malignant,
+            probability_benign=score.probability_benign,
+            threshold=self.package.manifest.threshold,
+            cam=score.cam,
+            remarks=screened.remarks,
+        )
+
+    def _files(
+        self,
+        header: Dataset,
+        result: _Examined | NotAnalysed,
+        revision: int,
+        started_at: datetime,
+    ) -> tuple[tuple[str, bytes], ...]:
+        """The results as files. Raises ReportError."""
+        model = self.package.identity
+        told = result if isinstance(result, NotAnalysed) else result.finding
+        report = build_report(header, told, model, revision=revision, started_at=started_at)
+        report_file = (REPORT_FILE, part10_bytes(report))
+        if isinstance(result, NotAnalysed):
+            return (report_file,)
+        overlay = draw_overlay(result.frame, result.finding, model)
+        capture = build_secondary_capture(
+            header, overlay, result.finding, model, revision=revision, started_at=started_at
+        )
+        return (report_file, (OVERLAY_FILE, part10_bytes(capture)), (PICTURE_FILE, _png(overlay)))
+
+    def _without_report(self, refusal: NotAnalysed, watch: _Stopwatch) -> Analysis:
+        return Analysis(self._refused(refusal, (), watch), ())
+
+    def _refused(
+        self, refusal: NotAnalysed, objects: tuple[str, ...], watch: _Stopwatch
+    ) -> AnalysisOutcome:
+        return AnalysisOutcome(
+            state=ImageState.NOT_ANALYSABLE,
+            model_sha256=self.package.manifest.sha256,
+            objects=objects,
+            reason=refusal.code,
+            reason_text=refusal.text,
+            stage_seconds=watch.seconds,
+        )
+
+    def _analysed(
+        self, finding: Finding, objects: tuple[str, ...], watch: _Stopwatch
+    ) -> AnalysisOutcome:
+        box = finding.region
+        return AnalysisOutcome(
+            state=ImageState.ANALYSED,
+            model_sha256=self.package.manifest.sha256,
+            objects=objects,
+            frame=finding.frame,
+            region=(box.left, box.top, box.right, box.bottom),
+            probability_malignant=finding.probability_malignant,
+            probability_benign=finding.probability_benign,
+            threshold=finding.threshold,
+            decision=finding.decision.value,
+            stage_seconds=watch.seconds,
+        )
+
+    def _warm_up(self) -> None:
+        """Make one report and overlay: the first of a process takes half a second more."""
+        edge = 64
+        frame = np.zeros((edge, edge, 3), dtype=np.uint8)
+        finding = Finding(
+            frame=1,
+            frames_scored=1,
+            region=Box(0, 0, edge, edge),
+            region_source="warm-up",
+            probability_malignant=0.0,
+            probability_benign=1.0,
+            threshold=self.package.manifest.threshold,
+            cam=np.zeros((edge, edge), dtype=np.float32),
+        )
+        source = wrap_pixels(frame, "warm-up")
+        self._files(source, _Examined(finding, frame), 0, datetime.now(UTC))
+
+
+def chosen_frames(frames: int, stride: int, most: int) -> tuple[int, ...]:
+    """Which frames of a cine are scored: each ``stride``-th, at most ``most``, evenly spread.
+
+    Returns 1-based numbers in their order; the first frame is always among them.
+    """
+    each = range(1, frames + 1, stride)
+    if len(each) <= most:
+        return tuple(each)
+    return tuple(each[index * len(each) // most] for index in range(most))
+
+
+class _Stopwatch:
+    """Seconds by stage; a stage that is entered again is added up."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + elapsed
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    return stream.getvalue()

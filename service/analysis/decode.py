@@ -1,0 +1,159 @@
+"""Decode files from outside in a child process that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.analysis.decode_error import DecodeError
+
+
+class _ChildDied(Exception):
+    """The child ended before it answered."""
+
+
+class Decoder:
+    """A persistent decoder process; thread-safe (one request at a time).
+
+    seconds: time limit of one request (a header or a frame); the child is killed after it.
+    megabytes: address space that the child may use for a file, beyond the interpreter itself.
+
+    A child that has died is replaced. A request on which it dies is tried once more with a fresh
+    child, because a child is also lost for reasons outside the file: the kernel delivers the
+    parent-death signal when the *thread* that started it ends, and may kill for memory.
+    """
+
+    def __init__(self, seconds: float, megabytes: int) -> None:
+        self._seconds = seconds
+        self._megabytes = megabytes
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = self._start()
+
+    def number_of_frames(self, path: Path) -> int:
+        """Parse a DICOM Part 10 file and tell its Number of Frames. Raises DecodeError."""
+        answer, _ = self._request(path, 0)
+        return int(answer["frames"])
+
+    def frame(self, path: Path, number: int) -> NDArray[np.uint8]:
+        """Frame ``number`` (1-based) as ``(H, W, 3)`` uint8 RGB. Raises DecodeError."""
+        answer, pixels = self._request(path, number)
+        shape = (answer["rows"], answer["columns"], 3)
+        return np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+
+    def close(self) -> None:
+        """End the child. A later request would start another."""
+        with self._lock:
+            self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the child, None after ``close``."""
+        return None if self._child is None else self._child.pid
+
+    def _request(self, path: Path, number: int) -> tuple[dict[str, Any], bytearray]:
+        line = json.dumps({"path": str(path.resolve()), "frame": number}).encode() + b"\n"
+        with self._lock:
+            for _ in range(2):
+                child = self._child
+                if child is None or child.poll() is not None:
+                    self._stop()
+                    child = self._child = self._start()
+                try:
+                    answer, pixels = _exchange(child, line, time.monotonic() + self._seconds)
+                except _ChildDied:
+                    self._stop()
+                    continue
+                except TimeoutError:
+                    self._stop()
+                    raise DecodeError(
+                        "decode-timeout", "Decoding took longer than allowed."
+                    ) from None
+                if "error" in answer:
+                    raise DecodeError(answer["error"], answer["text"])
+                return answer, pixels
+        raise DecodeError("decode-crashed", "The decoder crashed on the file.")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """A new child, in a session of its own so that Ctrl-C lets work in progress end."""
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [
+                *(sys.executable, "-P", "-m", "service.analysis.decode_child"),
+                *(str(os.getpid()), str(self._megabytes)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _exchange(
+    child: subprocess.Popen[bytes], line: bytes, deadline: float
+) -> tuple[dict[str, Any], bytearray]:
+    """Send a request, return the answer and its raw bytes. Raises _ChildDied, TimeoutError."""
+    if child.stdin is None or child.stdout is None:
+        raise _ChildDied
+    try:
+        child.stdin.write(line)
+    except BrokenPipeError:
+        raise _ChildDied from None
+    descriptor = child.stdout.fileno()
+    received = bytearray()
+    while b"\n" not in received:
+        received += _read(descriptor, 4096, deadline)
+    head, _, rest = received.partition(b"\n")
+    answer: dict[str, Any] = json.loads(head)
+    pixels = bytearray(answer.get("bytes", 0))
+    view = memoryview(pixels)
+    view[: len(rest)] = rest
+    filled = len(rest)
+    while filled < len(pixels):
+        piece = _read(descriptor, len(pixels) - filled, deadline)
+        view[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return answer, pixels
+
+
+def _read(descriptor: int, most: int, deadline: float) -> bytes:
+    """At least one byte, at most ``most``."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError
+    piece = os.read(descriptor, min(most, 1 << 20))
+    if not piece:
+        raise _ChildDied
+    return piece

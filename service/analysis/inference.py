@@ -1,0 +1,120 @@
+"""The model at work: one ONNX Runtime session, score and CAM in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.analysis.model_package import ModelPackage
+from service.analysis.preprocessing import cam_to_image, preprocess
+from service.config import AnalysisSettings
+
+_CPU = "CPUExecutionProvider"
+_INPUT = "image"
+_OUTPUTS = ["probabilities", "cam"]
+_ERRORS_ONLY = 3
+
+
+class InferenceError(Exception):
+    """The model cannot be used as it was asked for; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the network says of one image.
+
+    probability_malignant, probability_benign: 0–1, their sum is exactly 1.
+    cam: ``(H, W)`` float32 of the image that was scored, maximum 1, or all 0.
+    """
+
+    probability_malignant: float
+    probability_benign: float
+    cam: NDArray[np.float32]
+
+
+class Scorer:
+    """A warm session; safe to call from several threads (ONNX Runtime serialises what it must).
+
+    engine_cache: folder for TensorRT's compiled engines, which take minutes to build; without
+        one they are built at each start.
+
+    Raises InferenceError if the model cannot be loaded, or if ``require_gpu`` is set and the
+    session would run on the CPU.
+    """
+
+    def __init__(
+        self, package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None = None
+    ) -> None:
+        self._manifest = package.manifest
+        self._session = _session(package, settings, engine_cache)
+        if settings.require_gpu and self.provider == _CPU:
+            raise InferenceError(
+                "analysis.require_gpu is set, but the model would run on the CPU. Install "
+                "onnxruntime-gpu (the extra `gpu`) in place of onnxruntime, with a driver and "
+                "CUDA that it supports, list a GPU provider in analysis.providers, or unset "
+                "analysis.require_gpu"
+            )
+        self.score(np.zeros((64, 64), dtype=np.uint8))
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return str(self._session.get_providers()[0])
+
+    def score(self, image: NDArray[np.uint8]) -> Score:
+        """Score ``(H, W)`` grey or ``(H, W, 3)`` RGB uint8, already cropped to the box.
+
+        Raises InferenceError if the network's answer is not a probability.
+        """
+        spec = self._manifest.preprocessing
+        probabilities, cams = self._session.run(_OUTPUTS, {_INPUT: preprocess(image, spec)[None]})
+        total = float(probabilities[0].astype(np.float64).sum())
+        if not np.isfinite(cams).all() or not abs(total - 1) < 0.01:
+            raise InferenceError("the network's output is not a probability: verify the model")
+        malignant = float(probabilities[0, self._manifest.malignant_index]) / total
+        cam = cam_to_image(cams[0], image.shape[0], image.shape[1], spec)
+        highest = cam.max()
+        return Score(malignant, 1 - malignant, cam / highest if highest > 0 else cam)
+
+
+def _session(
+    package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if settings.spinning else "0"
+    )
+    available = ort.get_available_providers()
+    wanted = [name for name in settings.providers if name in available]
+    if not wanted:
+        raise InferenceError(
+            f"none of analysis.providers is installed; ONNX Runtime has {', '.join(available)}"
+        )
+    if wanted[0] != _CPU:
+        ort.preload_dlls()
+    try:
+        return ort.InferenceSession(
+            package.model_path,
+            options,
+            providers=wanted,
+            provider_options=[_provider_options(name, engine_cache) for name in wanted],
+        )
+    except Exception as error:
+        raise InferenceError(
+            f"ONNX Runtime cannot load {package.model_path} ({type(error).__name__}); "
+            "run `secondread model verify` on the package"
+        ) from error
+
+
+def _provider_options(name: str, engine_cache: Path | None) -> dict[str, Any]:
+    if name != "TensorrtExecutionProvider" or engine_cache is None:
+        return {}
+    engine_cache.mkdir(parents=True, exist_ok=True)
+    return {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(engine_cache)}

@@ -1,0 +1,160 @@
+"""From a data set's Pixel Data to the picture a reader would see: ``(H, W, 3)`` uint8 RGB.
+
+Runs in the decoding child process (``decode_child``), for what it reads comes from outside.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import get_nr_frames
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from service.analysis.decode_error import DecodeError
+from service.analysis.palette import apply_palette
+from service.sop_classes import TRANSFER_SYNTAXES
+
+# One plugin a syntax, no fallback: the same file always gives the same picture, and a second
+# plugin would turn the first one's "truncated" into a half-grey image.
+_PLUGINS: dict[UID, str] = {
+    RLELossless: "pydicom",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pillow",
+    JPEG2000: "pillow",
+}
+_DICOM_ROOT = "1.2.840.10008."
+
+
+def number_of_frames(dataset: Dataset) -> int:
+    """Number of Frames, 1 where it is absent."""
+    return get_nr_frames(dataset, warn=False)
+
+
+def require_known_syntax(dataset: Dataset) -> None:
+    """Raises DecodeError: unsupported-transfer-syntax."""
+    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
+    if syntax not in TRANSFER_SYNTAXES:
+        name = f"transfer syntax {syntax}" if syntax.startswith(_DICOM_ROOT) else "transfer syntax"
+        raise DecodeError("unsupported-transfer-syntax", f"The {name} is not one that we decode.")
+
+
+def decode_frame(dataset: Dataset, number: int) -> NDArray[np.uint8]:
+    """Decode frame ``number`` (1-based) to ``(Rows, Columns, 3)`` uint8 RGB.
+
+    Colour: YBR becomes RGB, palettes are applied (see ``palette``).
+    Grey: 8-bit values are shown as they are stored, as scanners mean them; deeper ones go through
+    the header's first window, else their own minimum–maximum is stretched to 0–255. MONOCHROME1
+    is inverted.
+
+    Raises DecodeError: unsupported-transfer-syntax, no-pixels or undecodable. Whatever else a
+    plugin raises means that the pixel data are broken.
+    """
+    require_known_syntax(dataset)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if "PixelData" not in dataset or not dataset.PixelData:
+        raise DecodeError("no-pixels", "The data set holds no pixel data.")
+    if not 1 <= number <= number_of_frames(dataset):
+        raise DecodeError("undecodable", f"The image has no frame {number}.")
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        return _jpeg(dataset, number)
+    if syntax in (JPEGLossless, JPEGLosslessSV1):
+        _refuse_open_end(_encapsulated(dataset, number))
+    plugin = _PLUGINS.get(syntax, "")
+    stored, properties = get_decoder(syntax).as_array(
+        dataset, index=number - 1, decoding_plugin=plugin
+    )
+    match properties["photometric_interpretation"]:
+        case "RGB":
+            return _eight_bits(stored, dataset.BitsStored)
+        case "PALETTE COLOR":
+            return apply_palette(stored, dataset)
+        case "MONOCHROME1" | "MONOCHROME2":
+            return _grey(stored, dataset)
+    raise DecodeError("undecodable", "The photometric interpretation is not one that we decode.")
+
+
+def _encapsulated(dataset: Dataset, number: int) -> bytes:
+    return get_frame(dataset.PixelData, number - 1, number_of_frames=number_of_frames(dataset))
+
+
+def _refuse_open_end(frame: bytes) -> None:
+    """GDCM fills a truncated lossless JPEG with grey instead of failing: look for the EOI marker.
+
+    Raises DecodeError.
+    """
+    if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise DecodeError("undecodable", "The pixel data are truncated.")
+
+
+def _jpeg(dataset: Dataset, number: int) -> NDArray[np.uint8]:
+    """Baseline and 8-bit extended JPEG; libjpeg knows from the markers whether it is YCbCr.
+
+    Only without JFIF and Adobe markers does the header's RGB decide (pydicom would convert an
+    Adobe-marked stream a second time).
+    """
+    with Image.open(BytesIO(_encapsulated(dataset, number)), formats=("JPEG",)) as image:
+        if image.size != (dataset.Columns, dataset.Rows):
+            raise DecodeError("undecodable", "The JPEG stream has another size than the header.")
+        if image.mode == "L":
+            return _grey(np.asarray(image), dataset)
+        marked = "jfif" in image.info or "adobe" in image.info
+        if dataset.PhotometricInterpretation == "RGB" and not marked:
+            image.draft("YCbCr", image.size)
+            return np.asarray(image)
+        return np.asarray(image.convert("RGB"))
+
+
+def _grey(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.uint8]:
+    if dataset.BitsStored > 8 or stored.dtype.kind == "i":
+        grey = _windowed(stored, dataset)
+    else:
+        grey = stored.astype(np.uint8)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        grey = 255 - grey
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _windowed(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.uint8]:
+    """The header's first window (linear, PS3.3 C.11.2.1.2.1), else the frame's minimum–maximum."""
+    values = stored.astype(np.float64)
+    values = values * float(dataset.get("RescaleSlope") or 1)
+    values += float(dataset.get("RescaleIntercept") or 0)
+    width, centre = _first(dataset.get("WindowWidth")), _first(dataset.get("WindowCenter"))
+    if width > 1:
+        lowest, highest = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    else:
+        lowest, highest = float(values.min()), float(values.max())
+    scaled = (values - lowest) / max(highest - lowest, 1e-9)
+    return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), dtype=np.uint8)
+
+
+def _first(value: object) -> float:
+    """The first value of a decimal string of any multiplicity, 0 where there is none."""
+    if value is None or value == "":
+        return 0.0
+    return float(value[0]) if isinstance(value, MultiValue) else float(str(value))
+
+
+def _eight_bits(colour: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
+    return np.asarray(colour >> max(bits - 8, 0), dtype=np.uint8)
