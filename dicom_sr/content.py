@@ -88,7 +88,7 @@ def percentages(finding: Finding) -> tuple[float, float, float]:
 def comment(result: Finding | NotAnalysed) -> str:
     """The result in one line that a person can read."""
     if isinstance(result, NotAnalysed):
-        said = [f"Not analysed: {result.text} (reason: {result.code})"]
+        said = [f"Not analysed: {result.text.rstrip('.')} (reason: {result.code})"]
     else:
         malignant, _, threshold = percentages(result)
         said = [

@@ -66,8 +66,8 @@ class Finding:
     region_source: where the box comes from (``ultrasound region``, ``content box`` …).
     probability_malignant, probability_benign: softmax, 0–1, they sum to 1.
     threshold: the operating point, 0–1; ``probability_malignant >= threshold`` is malignant.
-    cam: ``(region.height, region.width)`` float32, 0–1, Grad-CAM of the logit of ``decision``: where
-        the evidence for the reported decision lies; all zero if no place raised that logit.
+    cam: ``(region.height, region.width)`` float32, 0–1, Grad-CAM of the logit of ``decision``:
+        where the evidence for the reported decision lies; all zero if no place raised that logit.
     remarks: short English sentences about the input (calipers, several regions, derived image …).
     """
 

@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from dicom_sr.content import percentages
 from dicom_sr.finding import Box, Decision, Finding, ModelIdentity
 
-OPACITY = 0.5
+OPACITY = 0.55
 """Opacity of the heatmap where the activation is at its maximum; 0 where there is none."""
 
 OUTLINE = (92, 200, 255)
 NOTICE = "AI - unverified - research use only"
 
-_COLOURS = Colormap("plasma").lut(256)[:, :3]
+# Inferno is perceptually even; its darkest quarter is left out, as it would only darken tissue.
+_COLOURS = (255 * Colormap("inferno")(np.linspace(0.25, 1, 256))[:, :3]).astype(np.float32)
 _BACKGROUND = (18, 20, 24)
 _TEXT = (236, 238, 242)
 _FAINT = (160, 166, 176)
@@ -44,10 +45,11 @@ def _blend(frame: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     box = finding.region
     inside = (slice(box.top, box.bottom), slice(box.left, box.right))
     activation = np.clip(finding.cam, 0, 1)
-    colours = 255 * _COLOURS[np.round(255 * activation).astype(np.intp)]
-    opacity = OPACITY * activation[..., None]
+    colours = _COLOURS[np.round(255 * activation).astype(np.uint8)]
+    opacity = np.float32(OPACITY) * activation[..., None]
+    tissue = frame[inside].astype(np.float32)
     blended = frame.copy()
-    blended[inside] = np.round((1 - opacity) * frame[inside] + opacity * colours)
+    blended[inside] = np.round(tissue + opacity * (colours - tissue))
     return blended
 
 
@@ -154,7 +156,7 @@ def _colour_bar(
     draw = ImageDraw.Draw(canvas)
     draw.text((x, y), title, font=font, fill=_FAINT)
     ramp = _COLOURS[np.linspace(0, 255, width).round().astype(np.intp)]
-    bar = np.broadcast_to(np.round(255 * ramp).astype(np.uint8), (size, width, 3))
+    bar = np.broadcast_to(np.round(ramp).astype(np.uint8), (size, width, 3))
     bar_top = y + round(1.5 * size)
     canvas.paste(Image.fromarray(np.ascontiguousarray(bar)), (x, bar_top))
     draw.rectangle((x, bar_top, x + width - 1, bar_top + size - 1), outline=_FAINT)

@@ -1,0 +1,158 @@
+"""Sources, findings and validators for the result objects."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, pixel_array
+
+from dicom_sr.finding import Box, Finding, ModelIdentity
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STARTED_AT = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``ultrasound_path``: every real ultrasound file."""
+    if "ultrasound_path" not in metafunc.fixturenames:
+        return
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("SECONDREAD_DATA", default)) / "us-dicom"
+    paths: list[object] = [
+        pytest.param(path, id=path.stem) for path in sorted(folder.rglob("*.dcm"))
+    ]
+    if not paths:
+        reason = "the test data are not here: set SECONDREAD_DATA to their folder"
+        paths = [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
+    metafunc.parametrize("ultrasound_path", paths)
+
+
+def _run(program: str, *arguments: str) -> str:
+    path = shutil.which(program)
+    assert path is not None, (
+        f"{program} is not installed: apt-get install dcmtk dicom3tools (make test does it)"
+    )
+    done = subprocess.run(
+        [path, *arguments], capture_output=True, timeout=60, check=False, encoding="utf-8"
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def run_tool() -> Callable[..., str]:
+    """``run_tool(program, *arguments)``: what a Debian tool prints."""
+    return _run
+
+
+@pytest.fixture
+def iod_errors(tmp_path: Path) -> Callable[[bytes], list[str]]:
+    """``iod_errors(part10)``: the errors that dciodvfy finds in a file."""
+
+    def errors(content: bytes) -> list[str]:
+        path = tmp_path / "object.dcm"
+        path.write_bytes(content)
+        lines = _run("dciodvfy", "-new", str(path)).splitlines()
+        assert lines, "dciodvfy said nothing"
+        return [line for line in lines if line.startswith("Error")]
+
+    return errors
+
+
+@pytest.fixture(scope="session")
+def started_at() -> datetime:
+    return STARTED_AT
+
+
+@pytest.fixture(scope="session")
+def model() -> ModelIdentity:
+    return ModelIdentity(
+        "SecondRead ResNet50", "1.2.0", "0123456789abcdef" * 4, ("input=1024x1024 luminance",)
+    )
+
+
+def blob(height: int, width: int) -> NDArray[np.float32]:
+    """A CAM with one round hot spot, ``(height, width)``, 0 far from it and 1 at its top."""
+    rows, columns = np.mgrid[:height, :width]
+    distance = ((columns / width - 0.6) / 0.15) ** 2 + ((rows / height - 0.45) / 0.2) ** 2
+    cam = np.exp(-distance)
+    cam[cam < 0.02] = 0
+    return (cam / cam.max()).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_finding() -> Callable[..., Finding]:
+    """``make_finding(region, **fields)``: a malignant finding with one hot spot in ``region``."""
+
+    def make(region: Box, **fields: object) -> Finding:
+        values: dict[str, object] = {
+            "frame": 1,
+            "frames_scored": 1,
+            "region": region,
+            "region_source": "ultrasound region",
+            "probability_malignant": 0.7321,
+            "probability_benign": 0.2679,
+            "threshold": 0.41,
+            "cam": blob(region.height, region.width),
+        }
+        return Finding(**(values | fields))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def source() -> Dataset:
+    """The header of a plain single-frame breast ultrasound image of 200 × 300 pixels."""
+    header = Dataset()
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+    header.SOPInstanceUID = "1.2.3.4.5.1"
+    header.StudyInstanceUID = "1.2.3.4.5.2"
+    header.SeriesInstanceUID = "1.2.3.4.5.3"
+    header.Modality = "US"
+    header.PatientName = "Doe^Jane"
+    header.PatientID = "P-17"
+    header.PatientBirthDate = "19700102"
+    header.PatientSex = "F"
+    header.AccessionNumber = "A-4"
+    header.StudyID = "S-1"
+    header.StudyDate = "20250303"
+    header.StudyTime = "101112"
+    header.ReferringPhysicianName = "Roe^Richard"
+    header.Manufacturer = "Maker"
+    header.InstanceNumber = 7
+    header.Rows = 200
+    header.Columns = 300
+    return header
+
+
+@pytest.fixture(scope="session")
+def read_frame() -> Callable[[Dataset, int], NDArray[np.uint8]]:
+    """``read_frame(dataset, number)``: the frame (1-based) as ``(H, W, 3)`` uint8 RGB."""
+
+    def read(dataset: Dataset, number: int) -> NDArray[np.uint8]:
+        pixels = pixel_array(dataset, index=number - 1)
+        if dataset.PhotometricInterpretation == "PALETTE COLOR":
+            pixels = apply_color_lut(pixels, dataset)
+            if pixels.dtype != np.uint8:
+                pixels = pixels >> 8
+        elif pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
+        return pixels.astype(np.uint8)
+
+    return read
+
+
+@pytest.fixture
+def ultrasound(ultrasound_path: Path) -> Iterator[Dataset]:
+    """One real file, lazily read."""
+    with pydicom.dcmread(ultrasound_path) as dataset:
+        yield dataset
