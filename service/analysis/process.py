@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 from service.analysis.analyser import Analyser
+from service.analysis.inference import InferenceError
+from service.analysis.model_package import ModelPackageError
 from service.analysis.task import AnalysisTask
-from service.config import Settings
+from service.config import ConfigurationError, Settings
 from service.journal.records import Stage
+from service.monitoring.metrics import Metrics
 from service.queue.process import Tools, run_worker
 
 
 def run(settings: Settings) -> int:
     """Analyse until SIGTERM; returns the exit code.
 
-    Raises ModelPackageError or JournalError if it cannot start.
+    Raises ConfigurationError if the model cannot be used as configured, or JournalError.
     """
     return run_worker(
         settings,
         Stage.ANALYSIS,
         concurrency=settings.analysis.concurrency,
         port=settings.monitoring.analysis_port,
-        make_handler=_handler,
+        open_handler=_handler,
     )
 
 
-def _handler(tools: Tools) -> Callable[..., None]:
-    return AnalysisTask(
-        tools.settings,
-        tools.spool,
-        tools.journal,
-        Analyser(tools.settings.analysis),
-        tools.publisher.delivery,
-        tools.metrics,
-    ).run
+@contextmanager
+def _handler(tools: Tools) -> Iterator[Callable[..., None]]:
+    with closing(_analyser(tools.settings)) as analyser:
+        _name_the_model(tools.metrics, analyser)
+        yield AnalysisTask(
+            tools.settings,
+            tools.spool,
+            tools.journal,
+            analyser,
+            tools.publisher.delivery,
+            tools.metrics,
+        ).run
+
+
+def _analyser(settings: Settings) -> Analyser:
+    try:
+        return Analyser(settings.analysis, settings.data_dir / "engines")
+    except (ModelPackageError, InferenceError) as error:
+        raise ConfigurationError(f"analysis: {error}") from error
+
+
+def _name_the_model(metrics: Metrics, analyser: Analyser) -> None:
+    model = analyser.package.manifest
+    metrics.model.labels(model.name, model.version, model.sha256, analyser.provider).set(1)

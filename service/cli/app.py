@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from service.cli.analyse import analyse
-from service.cli.config import config
-from service.cli.demo import demo
-from service.cli.model import model_app
-from service.cli.processes import ingest, keeper, up, worker
-from service.cli.replay import replay
-from service.cli.scu import echo, send
-from service.cli.status import status
 from service.config import ConfigurationError
 from service.log import fault
-
-log = logging.getLogger(__name__)
 
 RUNTIME_FAILURE = 1
 BAD_CONFIGURATION = 2
 
+COMMANDS = {
+    "up": "service.cli.processes:up",
+    "demo": "service.cli.demo:demo",
+    "ingest": "service.cli.processes:ingest",
+    "worker": "service.cli.processes:worker",
+    "keeper": "service.cli.processes:keeper",
+    "status": "service.cli.status:status",
+    "replay": "service.cli.replay:replay",
+    "analyse": "service.cli.analyse:analyse",
+    "echo": "service.cli.scu:echo",
+    "send": "service.cli.scu:send",
+    "model": "service.cli.model:model_app",
+    "config": "service.cli.config:config",
+}
+"""Where each command lies: a function, or a group of commands."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is asked for: the storage SCP never loads ONNX Runtime."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            alone.command(cmd_name)(found)
+            found = alone
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="A second reader for breast ultrasound inside a hospital's PACS. Research use only.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, demo, ingest, worker, keeper, status, replay, analyse, echo, send, config):
-    app.command()(command)
-app.add_typer(model_app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

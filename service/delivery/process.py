@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from service.config import Settings
 from service.delivery.deliverer import Deliverer
@@ -17,9 +18,10 @@ def run(settings: Settings) -> int:
         Stage.DELIVERY,
         concurrency=settings.delivery.concurrency,
         port=settings.monitoring.delivery_port,
-        make_handler=_handler,
+        open_handler=_handler,
     )
 
 
-def _handler(tools: Tools) -> Callable[..., None]:
-    return Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics).deliver
+@contextmanager
+def _handler(tools: Tools) -> Iterator[Callable[..., None]]:
+    yield Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics).deliver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 from service.config import Settings
@@ -33,14 +33,13 @@ def run_worker(
     *,
     concurrency: int,
     port: int,
-    make_handler: Callable[[Tools], Callable[..., None]],
+    open_handler: Callable[[Tools], AbstractContextManager[Callable[..., None]]],
 ) -> int:
     """Consume ``stage``'s queue until SIGTERM; returns the exit code.
 
     port: for ``/metrics`` and ``/healthz``.
-    make_handler: builds, and warms, what is called for each message; it is ready before the first
-        message can come.
-    Raises JournalError, and what ``make_handler`` raises.
+    open_handler: makes, and warms, what is called for each message, before the first one can come.
+    Raises JournalError, and what ``open_handler`` raises.
     """
     with ExitStack() as stack:
         spool = Spool(settings.data_dir / "spool")
@@ -51,7 +50,9 @@ def run_worker(
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
         metrics = Metrics()
-        handler = make_handler(Tools(settings, spool, journal, publisher, metrics))
+        handler = stack.enter_context(
+            open_handler(Tools(settings, spool, journal, publisher, metrics))
+        )
         worker = Worker(stage, handler, settings.broker_url, concurrency=concurrency)
         server = serve(metrics, settings.monitoring.host, port, worker.what_is_wrong)
         stack.callback(server.close)
