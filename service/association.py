@@ -27,7 +27,7 @@ for _library in ("pynetdicom", "pydicom"):
 register_uid("1.2.840.10008.5.1.4.1.1.6", "RetiredUltrasoundImageStorage", StorageServiceClass)
 register_uid("1.2.840.10008.5.1.4.1.1.3", "RetiredUltrasoundMultiframeStorage", StorageServiceClass)
 
-Handler = tuple[Any, Callable[..., Any]]
+Handler = tuple[Any, Callable[..., Any]] | tuple[Any, Callable[..., Any], list[Any]]
 
 _CLOSING_SECONDS = 2.0
 
@@ -56,14 +56,18 @@ class Acceptor:
         self._ae = ae
         self._address = (host, port)
         waits = float(ae.network_timeout or 60)
-        self._handlers = [*handlers, (evt.EVT_CONN_OPEN, bound_socket_waits, [waits])]
+        self._handlers = [
+            *handlers,
+            (evt.EVT_CONN_OPEN, bound_socket_waits, [waits]),
+            (evt.EVT_CONN_CLOSE, _end_without_request),
+        ]
         self._server: ThreadedAssociationServer | None = None
 
     def start(self) -> None:
         """Listen. Raises OSError if the address is taken or not ours."""
         server = self._ae.make_server(
             self._address,
-            evt_handlers=self._handlers,  # type: ignore[arg-type]
+            evt_handlers=self._handlers,
             server_class=_Server,
         )
         threading.Thread(target=server.serve_forever, name="acceptor", daemon=True).start()
@@ -79,7 +83,10 @@ class Acceptor:
         return sum(assoc.is_established for assoc in self._associations())
 
     def stop(self, drain: float = 0.0) -> None:
-        """Accept no more; let what is open finish for ``drain`` seconds; abort the rest."""
+        """Accept no more; let what is open finish for ``drain`` seconds; abort the rest.
+
+        Doing it again does no harm.
+        """
         if self._server is None:
             return
         self._server.shutdown()
@@ -108,6 +115,15 @@ class _Server(ThreadedAssociationServer):
     def shutdown(self) -> None:
         BaseServer.shutdown(self)
         self.server_close()
+
+
+def _end_without_request(event: evt.Event) -> None:
+    """Let go of a peer that connected and left, as a port probe does.
+
+    pynetdicom would wait for its request until the ACSE timeout, and count it as an association.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]
 
 
 def _connection(association: Association) -> socket.socket | None:

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from service.storage_scp import LocalArchive
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -207,3 +209,12 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def local_archive(tmp_path: Path) -> Iterator[LocalArchive]:
+    """Our own small archive, in this process; its files lie in ``local_archive.folder``."""
+    archive = LocalArchive(tmp_path / "archive")
+    archive.start()
+    yield archive
+    archive.stop()

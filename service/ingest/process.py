@@ -38,7 +38,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         scp = StorageScp(settings.ingest, spool, journal, publish, metrics)
         try:
             scp.start()
-            stack.callback(scp.stop, settings.ingest.drain_seconds)
+            stack.callback(scp.stop, drain=0)
             monitor = serve(
                 metrics,
                 settings.monitoring.host,
@@ -54,6 +54,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         log.info("%s receives on port %d", settings.ingest.ae_title, scp.port)
         ended.wait()
         log.info("open associations have %.0f s to finish", settings.ingest.drain_seconds)
+        scp.stop(settings.ingest.drain_seconds)
 
 
 def _what_is_wrong(settings: Settings, spool: Spool, journal: Journal) -> str | None:
