@@ -85,9 +85,7 @@ def _halve(proto: onnx.ModelProto) -> None:
             continue
         graph.initializer.remove(tensor)
         graph.initializer.append(numpy_helper.from_array(halved, f"{name}_float16"))
-        casts.append(
-            helper.make_node("Cast", [f"{name}_float16"], [name], to=TensorProto.FLOAT)
-        )
+        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], to=TensorProto.FLOAT))
         for value in [v for v in graph.value_info if v.name == name]:
             graph.value_info.remove(value)
     nodes = list(graph.node)

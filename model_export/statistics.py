@@ -28,7 +28,9 @@ def auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     if positives == 0 or negatives == 0:
         raise ValueError("the AUC needs malignant and benign cases")
     ranks = rankdata(scores)
-    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / positives / negatives)
+    return float(
+        (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / positives / negatives
+    )
 
 
 def auc_interval(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> AucInterval:

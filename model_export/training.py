@@ -51,7 +51,7 @@ class TrainingPlan:
     dropout: float = 0.3
     label_smoothing: float = 0.05
     mask_weight: float = 0.5
-    evidence_weight: float = 0.3
+    evidence_weight: float = 0.5
     ema_decay: float = 0.99
     bfloat16: bool = True
     seed: int = 20261123
@@ -128,25 +128,27 @@ def _mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
 
 
-def _evidence_loss(model: Classifier, features: Tensor, mask: Tensor) -> Tensor:
-    """−log of the share of each logit's evidence that lies in cells which touch the lesion.
+def _evidence_loss(model: Classifier, features: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    """−log of the share of the evidence that lies in cells which touch the lesion.
 
-    The evidence for class c at a place is ``|Σ_k α_ck A_k|`` with Grad-CAM's weights α (see
+    The evidence for class c at a place is ``M_c = Σ_k α_ck A_k`` with Grad-CAM's weights α (see
     :class:`model_export.network.AnalyticCam`): its mean over the places is the logit but for a
-    constant. Images without a mask do not count.
+    constant. For the true class only positive evidence counts as right, so that Grad-CAM, which
+    shows just that, lies on the lesion; for the other class either sign does. Images without a
+    mask do not count.
     """
     features = features.float()
-    target = functional.adaptive_max_pool2d(mask, features.shape[2:])[:, 0]
+    target = functional.adaptive_max_pool2d(mask, features.shape[2:])
     known = (mask.amax(dim=(1, 2, 3)) > 0).float()
     hidden = functional.linear(features.mean(dim=(2, 3)), model.fc1.weight, model.fc1.bias)
     gate = (hidden > 0).float()
-    losses = []
-    for weights in model.fc2.weight:
-        alpha = (gate * weights) @ model.fc1.weight
-        evidence = (alpha[:, :, None, None] * features).sum(dim=1).abs()
-        inside = (evidence * target).sum(dim=(1, 2)) / (evidence.sum(dim=(1, 2)) + 1e-6)
-        losses.append(-torch.log(inside + 1e-3))
-    return ((losses[0] + losses[1]) / 2 * known).sum() / known.sum().clamp(min=1)
+    alpha = (gate[:, None] * model.fc2.weight) @ model.fc1.weight
+    evidence = torch.einsum("nck,nkhw->nchw", alpha, features)
+    true_class = functional.one_hot(labels, evidence.shape[1])[:, :, None, None].bool()
+    right = torch.where(true_class, torch.relu(evidence), evidence.abs()) * target
+    share = right.sum(dim=(2, 3)) / (evidence.abs().sum(dim=(2, 3)) + 1e-6)
+    loss = -torch.log(share + 1e-3).mean(dim=1)
+    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -199,9 +201,7 @@ def train(
         images.epoch = epoch
         torch.manual_seed(plan.seed + epoch)
         order = torch.Generator().manual_seed(plan.seed + epoch)
-        loader = DataLoader(
-            images, plan.batch_size, shuffle=True, drop_last=True, num_workers=1, generator=order
-        )
+        loader = DataLoader(images, plan.batch_size, shuffle=True, drop_last=True, generator=order)
         trainee.train()
         losses = []
         with Progress(console=console, transient=True) as progress:
@@ -254,7 +254,7 @@ def _step(
     if plan.mask_weight:
         loss = loss + plan.mask_weight * (_mask_loss(mask3, mask) + _mask_loss(mask4, mask))
     if plan.evidence_weight:
-        loss = loss + plan.evidence_weight * _evidence_loss(trainee.model, features, mask)
+        loss = loss + plan.evidence_weight * _evidence_loss(trainee.model, features, mask, y)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
@@ -269,9 +269,7 @@ def _step(
     return float(loss.item())
 
 
-def _set_learning_rate(
-    optimizer: torch.optim.Optimizer, done: float, plan: TrainingPlan
-) -> None:
+def _set_learning_rate(optimizer: torch.optim.Optimizer, done: float, plan: TrainingPlan) -> None:
     """Linear warm-up, then half a cosine down to 1 % (``done`` runs from 0 to 1)."""
     if done < plan.warmup:
         factor = 0.05 + 0.95 * done / plan.warmup
