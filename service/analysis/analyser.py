@@ -23,7 +23,7 @@ from dicom_sr.secondary_capture import build_secondary_capture
 from dicom_sr.source import ReportError
 from service.analysis.decode import Decoder
 from service.analysis.decode_error import DecodeError
-from service.analysis.inference import Scorer
+from service.analysis.inference import Score, Scorer
 from service.analysis.model_package import load_model_package
 from service.analysis.pixels import require_known_syntax
 from service.analysis.screening import Screened, screen_frame, screen_header
@@ -40,6 +40,17 @@ class Analysis:
 
     outcome: AnalysisOutcome
     files: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One box of one frame, and its score."""
+
+    number: int
+    frame: NDArray[np.uint8]
+    screened: Screened
+    box: Box
+    score: Score
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ class Analyser:
         """
         numbers = chosen_frames(frames, self._settings.frame_stride, self._settings.max_frames)
         refusals: list[NotAnalysed] = []
-        best: _Examined | None = None
+        best: _Scored | None = None
         for number in numbers:
             with watch.measure("decode"):
                 frame = self._decoder.frame(path, number)
@@ -134,36 +145,34 @@ class Analyser:
             if isinstance(screened, NotAnalysed):
                 refusals.append(screened)
                 continue
-            with watch.measure("inference"):
-                finding = self._highest(frame, number, screened)
-            if best is None or finding.probability_malignant > best.finding.probability_malignant:
-                best = _Examined(finding, frame)
+            for box in screened.boxes:
+                with watch.measure("inference"):
+                    score = self._scorer.score(_inside(frame, box))
+                if best is None or score.probability_malignant > best.score.probability_malignant:
+                    best = _Scored(number, frame, screened, box, score)
         if best is None:
             return refusals[0]
-        remarks = best.finding.remarks
+        with watch.measure("inference"):
+            return self._finding(best, len(numbers), refusals)
+
+    def _finding(self, best: _Scored, frames: int, refusals: list[NotAnalysed]) -> _Examined:
+        """frames: how many were chosen. refusals: of those among them that were left out."""
+        score, remarks = best.score, best.screened.remarks
         if refusals:
             remarks += (f"{len(refusals)} frames were left out: {refusals[0].text}",)
-        scored = len(numbers) - len(refusals)
-        return replace(best, finding=replace(best.finding, frames_scored=scored, remarks=remarks))
-
-    def _highest(self, frame: NDArray[np.uint8], number: int, screened: Screened) -> Finding:
-        """Of the boxes of one frame the one with the highest malignant probability."""
-        scores = [
-            (self._scorer.score(frame[box.top : box.bottom, box.left : box.right]), box)
-            for box in screened.boxes
-        ]
-        score, box = max(scores, key=lambda scored: scored[0].probability_malignant)
-        return Finding(
-            frame=number,
-            frames_scored=1,
-            region=box,
-            region_source=screened.source,
+        finding = Finding(
+            frame=best.number,
+            frames_scored=frames - len(refusals),
+            region=best.box,
+            region_source=best.screened.source,
             probability_malignant=score.probability_malignant,
             probability_benign=score.probability_benign,
             threshold=self.package.manifest.threshold,
-            cam=score.cam,
-            remarks=screened.remarks,
+            cam=np.zeros((best.box.height, best.box.width), dtype=np.float32),
+            remarks=remarks,
         )
+        cam = self._scorer.heatmap(score, finding.decision, best.box)
+        return _Examined(replace(finding, cam=cam), best.frame)
 
     def _files(
         self,
@@ -260,6 +269,10 @@ class _Stopwatch:
         finally:
             elapsed = time.perf_counter() - start
             self.seconds[stage] = self.seconds.get(stage, 0.0) + elapsed
+
+
+def _inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    return frame[box.top : box.bottom, box.left : box.right]
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:

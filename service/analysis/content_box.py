@@ -36,8 +36,8 @@ def content_box(frame: NDArray[np.uint8]) -> Box | None:
     area = _largest_area(_lit_blocks(mask, edge))
     if area is None:
         return None
-    top, bottom = int(area[0].min()) * edge, min((int(area[0].max()) + 1) * edge, height)
-    left, right = int(area[1].min()) * edge, min((int(area[1].max()) + 1) * edge, width)
+    top, bottom = area.top * edge, min(area.bottom * edge, height)
+    left, right = area.left * edge, min(area.right * edge, width)
     rows = _span(mask[top:bottom, left:right].mean(axis=1))
     columns = _span(mask[top:bottom, left:right].mean(axis=0))
     return Box(left + columns[0], top + rows[0], left + columns[1], top + rows[1])
@@ -51,27 +51,40 @@ def _lit_blocks(mask: NDArray[np.bool_], edge: int) -> NDArray[np.bool_]:
     return np.asarray(blocks.mean(axis=(1, 3)) >= _LIT_BLOCK)
 
 
-def _largest_area(blocks: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """Rows and columns of the largest 4-connected area (a flood fill from each unseen block)."""
-    waiting = {(int(row), int(column)) for row, column in np.argwhere(blocks)}
-    largest: list[tuple[int, int]] = []
-    while waiting:
-        area = [waiting.pop()]
-        for row, column in area:
-            for neighbour in (
-                *((row - 1, column), (row + 1, column)),
-                *((row, column - 1), (row, column + 1)),
-            ):
-                if neighbour in waiting:
-                    waiting.remove(neighbour)
-                    area.append(neighbour)
-        # Sets have no order that lasts: ties go to the area that starts first.
-        if (-len(area), min(area)) < (-len(largest), min(largest, default=(0, 0))):
-            largest = area
-    if not largest:
+def _largest_area(blocks: NDArray[np.bool_]) -> Box | None:
+    """Bounds, in blocks, of the largest 4-connected area; of equal ones the uppermost.
+
+    Runs of lit blocks are joined row by row (union–find).
+    """
+    steps = np.diff(np.pad(blocks, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, columns = (index.tolist() for index in np.nonzero(steps))
+    runs = list(zip(rows[::2], columns[::2], columns[1::2], strict=True))
+    area = list(range(len(runs)))
+
+    def first_of(run: int) -> int:
+        while area[run] != run:
+            run = area[run]
+        return run
+
+    above = 0
+    for run, (row, left, right) in enumerate(runs):
+        while runs[above][0] < row - 1:
+            above += 1
+        for other in range(above, run):
+            other_row, other_left, other_right = runs[other]
+            if other_row == row - 1 and other_left < right and left < other_right:
+                one, two = first_of(run), first_of(other)
+                area[max(one, two)] = min(one, two)
+    if not runs:
         return None
-    found = np.asarray(largest)
-    return found[:, 0], found[:, 1]
+    sizes = np.zeros(len(runs), dtype=np.int64)
+    members = [first_of(run) for run in range(len(runs))]
+    for member, (_, left, right) in zip(members, runs, strict=True):
+        sizes[member] += right - left
+    largest = int(sizes.argmax())
+    chosen = [run for run, member in zip(runs, members, strict=True) if member == largest]
+    tops, lefts, rights = zip(*chosen, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(tops) + 1)
 
 
 def _span(share: NDArray[np.float64]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from dicom_sr.finding import Box, Decision
 from service.analysis.model_package import ModelPackage
 from service.analysis.preprocessing import cam_to_image, preprocess
 from service.config import AnalysisSettings
 
 _CPU = "CPUExecutionProvider"
-_INPUT = "image"
-_OUTPUTS = ["probabilities", "cam"]
+INPUT = "image"
+OUTPUTS = ("probabilities", "cam", "cam_benign")
 _ERRORS_ONLY = 3
 
 
@@ -29,12 +31,12 @@ class Score:
     """What the network says of one image.
 
     probability_malignant, probability_benign: 0–1, their sum is exactly 1.
-    cam: ``(H, W)`` float32 of the image that was scored, maximum 1, or all 0.
+    cams: Grad-CAM of each class's logit, ``(h, w)`` float32 on the network's own grid.
     """
 
     probability_malignant: float
     probability_benign: float
-    cam: NDArray[np.float32]
+    cams: Mapping[Decision, NDArray[np.float32]]
 
 
 class Scorer:
@@ -51,7 +53,7 @@ class Scorer:
         self, package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None = None
     ) -> None:
         self._manifest = package.manifest
-        self._session = _session(package, settings, engine_cache)
+        self._session = make_session(package, settings, engine_cache)
         if settings.require_gpu and self.provider == _CPU:
             raise InferenceError(
                 "analysis.require_gpu is set, but the model would run on the CPU. Install "
@@ -72,19 +74,34 @@ class Scorer:
         Raises InferenceError if the network's answer is not a probability.
         """
         spec = self._manifest.preprocessing
-        probabilities, cams = self._session.run(_OUTPUTS, {_INPUT: preprocess(image, spec)[None]})
+        probabilities, malignant_cam, benign_cam = self._session.run(
+            list(OUTPUTS), {INPUT: preprocess(image, spec)[None]}
+        )
         total = float(probabilities[0].astype(np.float64).sum())
-        if not np.isfinite(cams).all() or not abs(total - 1) < 0.01:
+        if not abs(total - 1) < 0.01:
             raise InferenceError("the network's output is not a probability: verify the model")
         malignant = float(probabilities[0, self._manifest.malignant_index]) / total
-        cam = cam_to_image(cams[0], image.shape[0], image.shape[1], spec)
+        cams = {Decision.MALIGNANT: malignant_cam[0], Decision.BENIGN: benign_cam[0]}
+        return Score(malignant, 1 - malignant, cams)
+
+    def heatmap(self, score: Score, logit: Decision, box: Box) -> NDArray[np.float32]:
+        """The CAM of one logit over the box that was scored.
+
+        Returns ``(box.height, box.width)`` float32, maximum 1, or all 0 if nothing raised the
+        logit. Raises InferenceError if the CAM is not finite.
+        """
+        grid = score.cams[logit]
+        if not np.isfinite(grid).all():
+            raise InferenceError("the network's CAM is not finite: verify the model")
+        cam = cam_to_image(grid, box.height, box.width, self._manifest.preprocessing)
         highest = cam.max()
-        return Score(malignant, 1 - malignant, cam / highest if highest > 0 else cam)
+        return cam / highest if highest > 0 else cam
 
 
-def _session(
-    package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None
+def make_session(
+    package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None = None
 ) -> ort.InferenceSession:
+    """A session on the first provider of the settings that works. Raises InferenceError."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = _ERRORS_ONLY

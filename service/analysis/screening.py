@@ -7,6 +7,7 @@ colour, body part. ``screen_header`` does what needs no pixels, ``screen_frame``
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from dicom_sr.source import header_text
 from service.analysis.content_box import content_box, lit
 from service.analysis.regions import Region, tissue_boxes, ultrasound_regions
 from service.sop_classes import ANALYSED
+
+_Pixel = TypeVar("_Pixel", bound=np.generic)
 
 SMALLEST_EDGE = 64
 """Pixels; a smaller box holds too little for the network."""
@@ -88,7 +91,8 @@ def screen_frame(
         return NotAnalysed(
             "too-small", f"The picture is smaller than {SMALLEST_EDGE} × {SMALLEST_EDGE} pixels."
         )
-    grey = tuple(box for box in boxes if _solid_colour(_inside(frame, box)) <= coloured_share)
+    coloured = coloured_pixels(frame)
+    grey = tuple(box for box in boxes if _solid_share(_inside(coloured, box)) <= coloured_share)
     if not grey:
         return NotAnalysed(
             "doppler-or-elastography",
@@ -99,7 +103,8 @@ def screen_frame(
         return NotAnalysed("no-content", "The image shows nothing that could be analysed.")
     if header_text(header, "BodyPartExamined").upper() in _OTHER_BODY_PARTS:
         return NotAnalysed("other-body-part", "The header names another body part than the breast.")
-    return Screened(shown, source, (*remarks, *_frame_remarks(frame, boxes, shown)))
+    marked = any(_inside(coloured, box).mean() >= _LEAST_MARKS for box in shown)
+    return Screened(shown, source, (*remarks, *_frame_remarks(boxes, shown, marked)))
 
 
 def _imaging_modes(header: Dataset) -> int:
@@ -141,39 +146,44 @@ def _boxes(
     return (() if box is None else (box,)), "content box", tuple(remarks)
 
 
-def _frame_remarks(
-    frame: NDArray[np.uint8], boxes: tuple[Box, ...], shown: tuple[Box, ...]
-) -> list[str]:
+def _frame_remarks(boxes: tuple[Box, ...], shown: tuple[Box, ...], marked: bool) -> list[str]:
     remarks = []
     if len(boxes) > 1:
         remarks.append(
             f"The image shows {len(boxes)} pictures; {len(shown)} were scored and the most "
             "suspicious is reported."
         )
-    if any(_coloured(_inside(frame, box)).mean() >= _LEAST_MARKS for box in shown):
+    if marked:
         remarks.append("Coloured marks, such as calipers or text, lie inside the analysed region.")
     return remarks
 
 
-def _inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    return frame[box.top : box.bottom, box.left : box.right]
-
-
-def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def coloured_pixels(frame: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """``(H, W, 3)`` to ``(H, W)``: clearly coloured, unlike a tinted grey scale or JPEG noise.
 
     Chroma (max − min) above 32 and above 40 % of the brightest channel.
     """
-    brightest = pixels.max(axis=2).astype(np.int16)
-    chroma = brightest - pixels.min(axis=2)
-    return np.asarray((chroma > 32) & (5 * chroma > 2 * brightest))
+    red, green, blue = (frame[..., channel] for channel in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    chroma = brightest - np.minimum(np.minimum(red, green), blue)
+    coloured = chroma > 32
+    coloured[coloured] = 5 * chroma[coloured].astype(np.int16) > 2 * brightest[coloured].astype(
+        np.int16
+    )
+    return np.asarray(coloured)
 
 
-def _solid_colour(pixels: NDArray[np.uint8]) -> float:
+def _solid_share(coloured: NDArray[np.bool_]) -> float:
     """Share (0–1) of coloured pixels after an opening by 3 × 3.
 
     The opening takes away what is thinner than 3 pixels: calipers, text, focus markers.
     """
-    mask = Image.fromarray(_coloured(pixels).astype(np.uint8) * 255)
+    if not coloured.any():
+        return 0.0
+    mask = Image.fromarray(coloured.astype(np.uint8) * 255)
     opened = mask.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
     return float((np.asarray(opened) > 0).mean())
+
+
+def _inside(pixels: NDArray[_Pixel], box: Box) -> NDArray[_Pixel]:
+    return pixels[box.top : box.bottom, box.left : box.right]

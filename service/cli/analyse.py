@@ -1,0 +1,104 @@
+"""``secondread analyse``: read files here and now, without network, queue or journal."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from service.cli.options import ConfigFile
+from service.config import AnalysisSettings, ConfigurationError, load_settings
+
+if TYPE_CHECKING:
+    from service.offline import Row
+
+_STYLES = {"malignant": "bold red", "failed": "red", "not_analysable": "yellow", "ignored": "dim"}
+
+
+def analyse(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH…", help="DICOM, PNG, JPEG, BMP or TIFF files, or folders."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, nothing else, on stdout.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write SR, SC and picture there; overwrites nothing."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Model package in place of the configured.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Analyse files without network, and tell the outcome of each.
+
+    Exit code 0 if all were handled (analysed, not analysable or ignored), 1 if a file could not be
+    read, 2 if the command or the configuration cannot be used.
+    """
+    from service.analysis.analyser import Analyser
+    from service.analysis.inference import InferenceError
+    from service.analysis.model_package import ModelPackageError
+    from service.offline import analyse_file, files_in
+
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise typer.BadParameter("\n".join(f"{path} does not exist" for path in missing))
+    files = list(files_in(paths))
+    errors = Console(stderr=True)
+    rows = []
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+        analyser = Analyser(_settings(config, model))
+    except (ConfigurationError, ModelPackageError, InferenceError, OSError) as error:
+        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    with closing(analyser), Progress(console=errors, transient=True) as progress:
+        for file in progress.track(files, description="analysing"):
+            row = analyse_file(analyser, file, out)
+            rows.append(row)
+            if as_json:
+                typer.echo(json.dumps(asdict(row)))
+    if not as_json:
+        Console().print(_table(rows))
+    if any(row.outcome == "failed" for row in rows):
+        raise typer.Exit(1)
+
+
+def _settings(config: Path | None, model: Path | None) -> AnalysisSettings:
+    settings = load_settings(config).analysis
+    return settings if model is None else settings.model_copy(update={"model": model})
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("file", "outcome", "malignant", "decision", "frame", "region", "reason")
+    for row in rows:
+        score = row.probability_malignant
+        table.add_row(
+            escape(row.file),
+            row.outcome.replace("_", " "),
+            "" if score is None else f"{100 * score:.1f} %",
+            row.decision or "",
+            str(row.frame or ""),
+            "" if row.region is None else "{}–{} × {}–{}".format(*_spans(row.region)),
+            row.reason or "",
+            style=_STYLES.get(row.decision or row.outcome),
+        )
+    table.caption = "Unverified AI result, research use only."
+    return table
+
+
+def _spans(region: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Columns, then rows."""
+    left, top, right, bottom = region
+    return left, right, top, bottom

@@ -1,0 +1,81 @@
+"""``secondread model``: look into a model package, and prove that it works here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from service.analysis.model_package import (
+    Manifest,
+    ModelPackage,
+    ModelPackageError,
+    load_model_package,
+)
+from service.config import AnalysisSettings
+
+model_app = typer.Typer(help="Look into a model package.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the model package.")]
+
+
+@model_app.command()
+def show(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON.")] = False,
+) -> None:
+    """Show what the manifest says. Exit code 1 if the folder is not a usable package."""
+    manifest = _package(folder).manifest
+    if as_json:
+        typer.echo(manifest.model_dump_json(indent=2))
+    else:
+        Console().print(_table(manifest))
+
+
+@model_app.command()
+def verify(folder: Folder) -> None:
+    """Check the sha256, load the model into ONNX Runtime, and look at what it answers.
+
+    Exit code 0 if all is well, 1 if anything is not.
+    """
+    from service.analysis.inference import InferenceError
+    from service.analysis.verification import verify_model
+
+    package = _package(folder)
+    typer.echo(f"sha256 {package.manifest.sha256}: as in the manifest")
+    try:
+        for line in verify_model(package, AnalysisSettings()):
+            typer.echo(line)
+    except InferenceError as error:
+        _fail(str(error))
+    typer.echo(f"{package.manifest.name} {package.manifest.version} can be used")
+
+
+def _package(folder: Path) -> ModelPackage:
+    try:
+        return load_model_package(folder)
+    except ModelPackageError as error:
+        _fail(str(error))
+
+
+def _table(manifest: Manifest) -> Table:
+    table = Table("", "", show_header=False, title=f"{manifest.name} {manifest.version}")
+    rows: dict[str, Any] = {
+        **manifest.model_dump(
+            mode="json", exclude={"name", "version", "preprocessing", "training"}
+        ),
+        **manifest.preprocessing.model_dump(mode="json"),
+        **{f"training: {name}": value for name, value in manifest.training.items()},
+    }
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), escape(str(value)))
+    return table
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
