@@ -1,0 +1,47 @@
+# syntax=docker/dockerfile:1
+# Two images of one build: `docker build --target cpu .` and `docker build --target cuda .`
+# The CUDA libraries come as wheels with onnxruntime-gpu; the host brings the driver
+# (nvidia-container-toolkit). Neither image holds torch.
+
+FROM python:3.11-slim AS source
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+COPY dicom_sr dicom_sr
+COPY model_export/__init__.py model_export/__init__.py
+COPY model_export/reference model_export/reference
+
+FROM python:3.11-slim AS base
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    SECONDREAD_DATA_DIR=/var/lib/secondread \
+    SECONDREAD_ANALYSIS__MODEL=/opt/secondread/model \
+    SECONDREAD_INGEST__HOST=0.0.0.0 \
+    SECONDREAD_MONITORING__HOST=0.0.0.0
+RUN groupadd --gid 10001 secondread \
+    && useradd --uid 10001 --gid 10001 --no-create-home secondread \
+    && install --directory --owner 10001 --group 10001 /var/lib/secondread
+COPY model_export/reference /opt/secondread/model
+
+FROM base AS cpu
+RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
+    pip install '/src[cpu,postgres]'
+USER 10001:10001
+WORKDIR /var/lib/secondread
+VOLUME /var/lib/secondread
+EXPOSE 11112 9108 9109 9110 9111
+ENTRYPOINT ["secondread"]
+CMD ["up"]
+
+FROM base AS cuda
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    SECONDREAD_ANALYSIS__REQUIRE_GPU=true
+RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
+    pip install '/src[gpu,postgres]' 'onnxruntime-gpu[cuda,cudnn]'
+USER 10001:10001
+WORKDIR /var/lib/secondread
+VOLUME /var/lib/secondread
+EXPOSE 11112 9108 9109 9110 9111
+ENTRYPOINT ["secondread"]
+CMD ["up"]
