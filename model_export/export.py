@@ -1,4 +1,4 @@
-"""From trained weights to ``model.onnx``: one graph for probabilities and CAM, weights in float16."""
+"""From trained weights to ``model.onnx``: one graph for probabilities and CAM."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def export_onnx(model: Classifier, size: int, path: Path, half: bool = True) -> 
         dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
         verbose=False,
     )
-    assert program is not None
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
     proto = program.model_proto
     if half:
         _halve(proto)
@@ -58,7 +59,8 @@ def _fused(model: Classifier) -> Classifier:
     fused.stem[1] = nn.Identity()
     for stage in (fused.layer1, fused.layer2, fused.layer3, fused.layer4):
         for block in stage:
-            assert isinstance(block, Bottleneck)
+            if not isinstance(block, Bottleneck):
+                raise TypeError(f"{type(block).__name__} is no ResNet bottleneck")
             for number in (1, 2, 3):
                 convolution, norm = f"conv{number}", f"bn{number}"
                 merged = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))

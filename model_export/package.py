@@ -110,8 +110,8 @@ def _table(evaluations: dict[str, dict[str, Any]]) -> list[str]:
     if not evaluations:
         return ["None recorded yet: `secondread-model evaluate … --record TITLE`."]
     rows = [
-        "| images | n (malignant) | patients | AUC (95 % CI) | sensitivity | specificity | accuracy "
-        "| Brier | CAM hit | CAM inside | lesion |",
+        "| images | n (malignant) | patients | AUC (95 % CI) | sensitivity | specificity "
+        "| accuracy | Brier | CAM hit | CAM inside | lesion |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, e in evaluations.items():

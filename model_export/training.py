@@ -179,7 +179,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     console = Console()
-    trainee = _Trainee(initial).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainee = _Trainee(initial).to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(trainee.model)
     head = [*trainee.model.fc1.parameters(), *trainee.model.fc2.parameters()]
     head += [*trainee.mask3.parameters(), *trainee.mask4.parameters()]
