@@ -112,10 +112,10 @@ class Demonstration:
             time.sleep(0.1)
 
     def _is_final(self, sop_instance_uid: str | None) -> bool:
-        row = self._row(sop_instance_uid)
+        row = self.row(sop_instance_uid)
         return row is not None and row.state in _FINAL
 
-    def _row(self, sop_instance_uid: str | None) -> ImageRow | None:
+    def row(self, sop_instance_uid: str | None) -> ImageRow | None:
         keys = self._journal.keys_of(sop_instance_uid) if sop_instance_uid else []
         return self._journal.image(keys[-1]) if keys else None
 
@@ -125,12 +125,12 @@ class Demonstration:
 
     def _table_row(self, sent: SendOutcome, pictures: Path) -> DemoRow:
         name = sent.path.name
-        row = self._row(sent.sop_instance_uid) if sent.stored else None
+        row = self.row(sent.sop_instance_uid) if sent.stored else None
         if row is None:
             return DemoRow(name, "not stored", sent.text, None, None, None, None, False)
         outcome = row.outcome
         objects = outcome.objects if outcome else ()
-        stored = {item: self._in_archive(row.key, item) for item in objects}
+        stored = {item: self.in_archive(row.key, item) for item in objects}
         picture = self._spool.results_folder(row.key) / "overlay.png"
         copied = None
         if picture.is_file():
@@ -150,7 +150,7 @@ class Demonstration:
             complete=row.state in _FINAL - {ImageState.FAILED} and None not in stored.values(),
         )
 
-    def _in_archive(self, key: str, item: str) -> Path | None:
+    def in_archive(self, key: str, item: str) -> Path | None:
         """Where the archive keeps this result; None if it does not."""
         result = pydicom.dcmread(self._spool.results_folder(key) / item, stop_before_pixels=True)
         return self._archive.find(result.SOPInstanceUID)

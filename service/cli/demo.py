@@ -65,7 +65,7 @@ def demo(
             console.print("It stays up: send more with `secondread send`. Ctrl-C ends it.")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
-        stack.enter_context(console.status("stopping"))
+        console.print("stopping")
     if missing:
         raise typer.Exit(1)
 

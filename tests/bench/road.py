@@ -1,0 +1,52 @@
+"""The road's overhead: from C-STORE Success to SR and SC in the archive, less the inference."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pydicom
+from rich.progress import track
+
+from service.demo import demonstration, packaged_ultrasound
+from service.journal.records import ImageState
+from tests.bench.result import Figure
+
+
+def measure(scratch: Path, images: int) -> list[Figure]:
+    """Send one image at a time to an idle service; each is new by its SOP Instance UID."""
+    source = next(p for p in packaged_ultrasound() if p.name == "examples_rgb_color.dcm")
+    data_set = pydicom.dcmread(source)
+    overheads, inferences = [], []
+    with demonstration(scratch / "pacs") as running:
+        for number in track(range(images + 1), description="road"):
+            data_set.SOPInstanceUID = pydicom.uid.generate_uid()
+            data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+            path = scratch / f"{number}.dcm"
+            data_set.save_as(path)
+            answered: list[float] = []
+            sent = running.send([path], lambda _: answered.append(time.time()))  # noqa: B023
+            running.wait(sent, timeout=60)
+            row = running.row(data_set.SOPInstanceUID)
+            if row is None or row.state is not ImageState.DELIVERED or row.outcome is None:
+                raise RuntimeError("an image was not delivered")
+            stored = max(
+                path.stat().st_ctime
+                for item in row.outcome.objects
+                if (path := running.in_archive(row.key, item)) is not None
+            )
+            inference = row.outcome.stage_seconds["inference"]
+            if number:  # the first one warms the road up
+                overheads.append(stored - answered[0] - inference)
+                inferences.append(inference)
+            time.sleep(0.2)
+    milliseconds = sorted(value * 1000 for value in overheads)
+    p95 = milliseconds[min(len(milliseconds) - 1, round(0.95 * len(milliseconds)))]
+    alone = statistics.median(inferences) * 1000
+    detail = f"{images} images, p95 {p95:.0f} ms, inference {alone:.0f} ms"
+    return [
+        Figure(
+            "overhead of the road (ms, median)", statistics.median(milliseconds), "≤ 250", detail
+        )
+    ]
