@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
@@ -20,9 +19,6 @@ from pynetdicom.transport import ThreadedAssociationServer
 _config.LOG_HANDLER_LEVEL = "none"
 # A file is sent with the bytes that it has; without this it is decoded and encoded anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
-# Their messages quote UIDs and AE titles; what an operator needs we log ourselves.
-for _library in ("pynetdicom", "pydicom"):
-    logging.getLogger(_library).propagate = False
 # It knows no retired SOP class, and would abort the association of an old scanner.
 register_uid("1.2.840.10008.5.1.4.1.1.6", "RetiredUltrasoundImageStorage", StorageServiceClass)
 register_uid("1.2.840.10008.5.1.4.1.1.3", "RetiredUltrasoundMultiframeStorage", StorageServiceClass)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
 # These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
-_QUIET = ("celery", "kombu", "pynetdicom", "pydicom", "alembic", "sqlalchemy", "highdicom", "PIL")
+_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "highdicom", "PIL")
+# These quote the value that they warn of, such as a UID that does not conform.
+_SILENT = ("pydicom", "pynetdicom")
 
 
 class _Line(logging.Formatter):
@@ -45,6 +48,9 @@ def set_up_logging(role: str, level: str) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=name)
 
 
 def fault(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import bound_socket_waits
+from service.still_image import UnreadableImage, wrap_still_image
 
 _FILES_AN_ASSOCIATION = 64
 
@@ -179,10 +180,8 @@ def _object_or_picture(path: Path) -> StorageObject:
     try:
         return storage_object(path)
     except UnreadableFile:
-        from service.still_image import UnreadableImage, read_dicom_or_wrap
-
         try:
-            data_set = read_dicom_or_wrap(path)
+            data_set = wrap_still_image(path)
         except UnreadableImage as error:
             raise UnreadableFile(str(error)) from error
         return StorageObject(

@@ -1,4 +1,4 @@
-"""Real peers for the tests: Redis, Orthanc, the local archive, and real ultrasound files.
+"""Real peers for the tests: Redis, Orthanc, dcmtk, the local archive, real ultrasound files.
 
 Every server runs on a free port of loopback in a folder of its own, and ends with its test.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom.dsutils import split_dataset
 
 from service.storage_scp import LocalArchive
 
@@ -218,3 +219,31 @@ def local_archive(tmp_path: Path) -> Iterator[LocalArchive]:
     archive.start()
     yield archive
     archive.stop()
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``dcmtk("storescu", …)`` runs a tool; stdout holds its whole output."""
+
+    def run(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [_binary(tool), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_set_bytes() -> Callable[[Path], bytes]:
+    """The bytes of a Part 10 file behind its file meta information."""
+
+    def read(path: Path) -> bytes:
+        _, offset = split_dataset(path)
+        return path.read_bytes()[offset:]
+
+    return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import TypeAdapter
@@ -14,10 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from service import scu
 from service.config import AeTitle
-
-if TYPE_CHECKING:
-    from service.scu import SendOutcome
 
 _STORE_SECONDS = 300.0
 
@@ -42,8 +40,6 @@ def echo(
 
     Exit code 0 if it answers Success, 1 if not.
     """
-    from service import scu
-
     peer = scu.Peer(host, port, aet)
     started = time.monotonic()
     try:
@@ -71,19 +67,17 @@ def send(
 
     Exit code 0 if all were stored, 1 if anything was not, 2 for a mistake in the arguments.
     """
-    from service import scu
-
     files = list(_files(paths))
     if not files:
         raise typer.BadParameter("no files in there", param_hint="PATH...")
     console = Console(stderr=True)
-    outcomes: list[SendOutcome] = []
+    outcomes: list[scu.SendOutcome] = []
     problem = ""
     columns = (TextColumn("C-STORE"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=len(files))
 
-        def on_sent(outcome: SendOutcome) -> None:
+        def on_sent(outcome: scu.SendOutcome) -> None:
             outcomes.append(outcome)
             progress.advance(task)
 
@@ -112,7 +106,7 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
             yield path
 
 
-def _table(outcomes: Iterable[SendOutcome]) -> Table:
+def _table(outcomes: Iterable[scu.SendOutcome]) -> Table:
     table = Table("file", "outcome")
     for outcome in outcomes:
         colour = "green" if outcome.stored else "red"

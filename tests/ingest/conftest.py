@@ -1,9 +1,7 @@
-"""A storage SCP with its real spool and journal, and dcmtk as the scanner."""
+"""A storage SCP with its real spool and journal, and images that try it."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.dsutils import encode, encode_file_meta, split_dataset
+from pynetdicom.dsutils import encode, encode_file_meta
 
 from service.config import IngestSettings
 from service.ingest.scp import StorageScp
@@ -104,25 +102,6 @@ def ingest(start_ingest: Callable[..., Ingest]) -> Ingest:
     return start_ingest()
 
 
-@pytest.fixture(scope="session")
-def dcmtk() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``dcmtk("storescu", …)`` runs a tool; stdout holds its whole output."""
-
-    def run(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        if shutil.which(tool) is None:
-            pytest.skip("dcmtk is not installed (make test installs it)")
-        return subprocess.run(
-            [tool, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
-
-
 @pytest.fixture
 def associate() -> Iterator[Callable[[int], Association]]:
     """``associate(port)``: a scanner that keeps its association open until the test's end."""
@@ -139,17 +118,6 @@ def associate() -> Iterator[Callable[[int], Association]]:
     yield open_association
     for association in opened:
         association.release()
-
-
-@pytest.fixture(scope="session")
-def data_set_bytes() -> Callable[[Path], bytes]:
-    """The bytes of a Part 10 file behind its file meta information."""
-
-    def read(path: Path) -> bytes:
-        _, offset = split_dataset(path)
-        return path.read_bytes()[offset:]
-
-    return read
 
 
 @pytest.fixture

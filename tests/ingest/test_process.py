@@ -11,15 +11,19 @@ import time
 import urllib.error
 import urllib.request
 
+import pydicom
 import pytest
 
 from service.config import Settings
 from service.journal.journal import Journal
+from service.scu import Peer, send_files
 
 RUN = """
 import sys
 from service.config import Settings
 from service.ingest.process import run
+from service.log import set_up_logging
+set_up_logging("ingest", "DEBUG")
 run(Settings.model_validate_json(sys.argv[1]), publish=lambda key: None)
 """
 
@@ -140,6 +144,24 @@ def test_health_and_metrics(start_process, dcmtk, us_dicom) -> None:
     assert 'secondread_received_total{outcome="stored"} 1.0' in metrics
     assert "secondread_spool_free_bytes" in metrics
     assert "secondread_associations 0.0" in metrics
+
+
+def test_log_names_the_image_by_its_key_alone(start_process, us_dicom) -> None:
+    process = start_process()
+    source = us_dicom / "other" / "dcm4che__YBR_422.dcm"
+    header = pydicom.dcmread(source, stop_before_pixels=True)
+    assert not header.SOPInstanceUID.is_valid, "pydicom and pynetdicom warn of it, and quote it"
+    peer = Peer("127.0.0.1", process.settings.ingest.port, "SECONDREAD")
+    (outcome,) = send_files([source], peer, "SCANNER")
+    assert outcome.stored
+    process.terminate()
+    output, _ = process.process.communicate(timeout=20)
+    journal = Journal(process.settings.journal_url)
+    (row,) = journal.images()
+    journal.close()
+    assert f"{row.key} stored" in output
+    for word in (header.SOPInstanceUID, header.StudyInstanceUID, header.PatientID):
+        assert str(word) not in output
 
 
 def test_full_disk_is_unhealthy(start_process) -> None:

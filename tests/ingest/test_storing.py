@@ -155,14 +155,3 @@ def test_same_image_from_two_scanners_at_once_is_one_image(ingest, dcmtk, us_dic
     assert row.duplicates == 3
     ingest.scp.stop(drain=1)
     assert ingest.published == [row.key]
-
-
-def test_log_names_the_image_by_its_key_alone(ingest, us_dicom, caplog) -> None:
-    source = us_dicom / "breast" / "uta11_00378d36_IM4.dcm"  # its UID is not conformant
-    header = pydicom.dcmread(source, stop_before_pixels=True)
-    with caplog.at_level("DEBUG"):
-        send_files([source], ingest.peer, "SCANNER")
-    (row,) = ingest.rows()
-    assert row.key in caplog.text
-    for word in (header.SOPInstanceUID, header.StudyInstanceUID, header.PatientID):
-        assert str(word) not in caplog.text
