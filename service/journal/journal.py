@@ -69,14 +69,15 @@ class Journal:
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
         """Commit the row before Success is answered. The same key again counts a duplicate."""
-        while True:
+        for _ in range(_INSERTIONS):
             try:
                 with self._database.writing() as connection:
                     return receiving.record(connection, image, self._clock())
-            except (
-                Conflict
-            ):  # PostgreSQL: another one of this SOP Instance was faster; it is in now
+            except Conflict:  # on PostgreSQL; who was faster is in now
                 continue
+        raise JournalError(
+            "the journal refuses the image (its row, or too many of one UID at once)"
+        )
 
     # analysis
     def lease_analysis(self, key: str, lease_seconds: float) -> AnalysisJob | None:
