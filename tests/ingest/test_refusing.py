@@ -168,3 +168,10 @@ def test_stranger_who_speaks_no_dicom_does_no_harm(ingest) -> None:
     with socket.create_connection(("127.0.0.1", ingest.port), 5) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
     assert echo(ingest.peer, "SCANNER") == 0
+
+
+def test_port_probes_take_no_association_away(start_ingest, dcmtk, eventually) -> None:
+    ingest = start_ingest(max_associations=1)
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", ingest.port), 5).close()
+    eventually(lambda: dcmtk("echoscu", "127.0.0.1", ingest.port).returncode == 0, 5)
