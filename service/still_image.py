@@ -25,7 +25,7 @@ _NAMESPACE = UUID("0f6d5a52-3c1e-5d0b-8a71-6b1f4e2c9d83")
 _EMPTY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
-    *("Manufacturer", "PatientOrientation"),
+    *("Manufacturer", "Laterality", "PatientOrientation"),
 )
 
 

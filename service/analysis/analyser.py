@@ -71,9 +71,13 @@ class Analyser:
     def __init__(self, settings: AnalysisSettings, engine_cache: Path | None = None) -> None:
         self.package = load_model_package(settings.model)
         self._settings = settings
-        self._scorer = Scorer(self.package, settings, engine_cache)
-        self._warm_up()
         self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
+        try:
+            self._scorer = Scorer(self.package, settings, engine_cache)
+            self._warm_up()
+        except BaseException:
+            self._decoder.close()
+            raise
 
     @property
     def provider(self) -> str:
@@ -277,5 +281,5 @@ def _inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 def _png(picture: NDArray[np.uint8]) -> bytes:
     stream = BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
+    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
     return stream.getvalue()

@@ -28,7 +28,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from service.analysis.decode_error import DecodeError
-from service.analysis.pixels import decode_frame, number_of_frames
+from service.analysis.pixels import decode_frame, number_of_frames, require_known_syntax
 
 _PR_SET_PDEATHSIG = 1
 
@@ -62,16 +62,16 @@ def _limit(megabytes: int) -> None:
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    source = Source()
+    source = _Source()
     for line in requests:
         request = json.loads(line)
+        path, number = Path(request["path"]), request["frame"]
         pixels = b""
         try:
-            dataset = source.read(Path(request["path"]))
-            if request["frame"] == 0:
-                answer: dict[str, object] = {"frames": number_of_frames(dataset)}
+            if number == 0:
+                answer: dict[str, object] = {"frames": number_of_frames(_header(path))}
             else:
-                frame = _decode(dataset, request["frame"])
+                frame = _decode(source, path, number)
                 pixels = frame.tobytes()
                 answer = {"rows": frame.shape[0], "columns": frame.shape[1], "bytes": len(pixels)}
         except DecodeError as error:
@@ -84,39 +84,48 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-class Source:
-    """The file that was parsed last, kept for the next frame of a cine."""
+def _header(path: Path) -> Dataset:
+    """All before the pixel data. Raises DecodeError: not-dicom or unreadable-header."""
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        header["SOPClassUID"]  # what is no data set, or breaks off, is read as an empty one
+    except InvalidDicomError as error:
+        raise DecodeError("not-dicom", "The file is not DICOM Part 10.") from error
+    except Exception as error:  # the parser raises what it likes
+        raise DecodeError("unreadable-header", "The data set cannot be parsed.") from error
+    return header
+
+
+class _Source:
+    """The data set that was read last, kept for the next frame of a cine."""
 
     def __init__(self) -> None:
         self._identity: tuple[Path, int, int] | None = None
-        self._dataset: Dataset | None = None
+        self._dataset = Dataset()
 
     def read(self, path: Path) -> Dataset:
-        """Raises DecodeError: not-dicom or unreadable-header."""
-        try:
-            status = path.stat()
-            identity = (path, status.st_mtime_ns, status.st_size)
-            if self._dataset is None or self._identity != identity:
-                self.forget()
-                self._dataset, self._identity = dcmread(path), identity
-        except InvalidDicomError as error:
-            raise DecodeError("not-dicom", "The file is not DICOM Part 10.") from error
-        except MemoryError:
-            raise
-        except Exception as error:  # the parser raises what it likes
-            raise DecodeError("unreadable-header", "The data set cannot be parsed.") from error
+        """Header and pixel data. Raises DecodeError."""
+        status = path.stat()
+        identity = (path, status.st_mtime_ns, status.st_size)
+        if self._identity != identity:
+            self.forget()
+            require_known_syntax(_header(path))
+            dataset = dcmread(path)
+            if "SOPClassUID" not in dataset:
+                raise DecodeError("undecodable", "The file is truncated.")
+            self._dataset, self._identity = dataset, identity
         return self._dataset
 
     def forget(self) -> None:
-        self._dataset = self._identity = None
+        self._dataset, self._identity = Dataset(), None
 
 
-def _decode(dataset: Dataset, number: int) -> NDArray[np.uint8]:
+def _decode(source: _Source, path: Path, number: int) -> NDArray[np.uint8]:
     try:
-        return decode_frame(dataset, number)
+        return decode_frame(source.read(path), number)
     except (DecodeError, MemoryError):
         raise
-    except Exception as error:  # so do the plugins
+    except Exception as error:  # as do the plugins
         raise DecodeError("undecodable", "The pixel data cannot be decoded.") from error
 
 

@@ -1,0 +1,399 @@
+"""The decoder: every transfer syntax, right colours, and a child process that may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from service.analysis.decode import Decoder
+from service.analysis.decode_error import DecodeError
+from service.analysis.pixels import decode_frame
+from service.still_image import wrap_pixels
+
+Saved = Callable[..., Path]
+
+PICTURES_OF = {
+    # The same picture in two encodings.
+    "pydicom-data__US1_J2KI.dcm": "pydicom-data__US1_UNCI.dcm",  # YBR_ICT and RGB
+    "dcm4che__jpeg-ls-Palette.dcm": "dcm4che__US-PAL-8-10x-echo.dcm",  # JPEG-LS and RLE
+    # Big endian and RLE, with palettes of 16-bit entries.
+    "pydicom-data__OBXXXX1A_expb.dcm": "pydicom-data__OBXXXX1A_rle_2frame.dcm",
+}
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(seconds=20, megabytes=1024) as decoder:
+        yield decoder
+
+
+def refusal(decoder: Decoder, path: Path, number: int = 1) -> str:
+    """The code with which a frame is refused."""
+    with pytest.raises(DecodeError) as caught:
+        decoder.frame(path, number)
+    return caught.value.code
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """``(48, 64, 3)`` uint8: red, green and blue stripes and a grey ramp."""
+    stripes = np.zeros((48, 64, 3), dtype=np.uint8)
+    for channel in range(3):
+        stripes[:, 16 * channel : 16 * (channel + 1), channel] = 200
+    stripes[:, 48:] = np.linspace(0, 255, 48, dtype=np.uint8)[:, None, None]
+    return stripes
+
+
+@pytest.mark.parametrize("name", PICTURES_OF)
+def test_two_encodings_give_the_same_picture(name: str, us_dicom: Path, decoder: Decoder) -> None:
+    other = us_dicom / "other"
+    one, two = decoder.frame(other / name, 1), decoder.frame(other / PICTURES_OF[name], 1)
+    assert one.max() > 200
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian),
+        *(DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless),
+    ],
+    ids=lambda syntax: syntax.keyword,
+)
+def test_lossless_syntaxes_give_the_pixels_back(
+    syntax: UID, picture: np.ndarray, decoder: Decoder, saved: Saved
+) -> None:
+    dataset = wrap_pixels(picture, "stripes")
+    if syntax == JPEG2000Lossless:
+        stream = BytesIO()
+        Image.fromarray(picture).save(stream, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
+        dataset.PixelData = encapsulate([stream.getvalue()])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.PhotometricInterpretation = "YBR_RCT"
+    elif syntax.is_encapsulated:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    assert np.array_equal(decoder.frame(saved(dataset), 1), picture)
+
+
+@pytest.mark.parametrize("transformed", [True, False], ids=["YCbCr", "RGB"])
+@pytest.mark.parametrize("adobe", [True, False], ids=["Adobe", "JFIF or nothing"])
+def test_jpeg_colours_are_right_whatever_the_markers_say(
+    transformed: bool, adobe: bool, picture: np.ndarray, decoder: Decoder, saved: Saved
+) -> None:
+    stream = BytesIO()
+    Image.fromarray(picture).save(
+        stream, "JPEG", quality=95, subsampling=0, keep_rgb=not transformed
+    )
+    jpeg = stream.getvalue()
+    if adobe:
+        marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transformed])
+        jpeg = jpeg[:2] + marker + jpeg[2:].replace(_jfif(jpeg), b"", 1)
+    dataset = wrap_pixels(picture, "stripes")
+    dataset.PixelData = encapsulate([jpeg])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.PhotometricInterpretation = "YBR_FULL_422" if transformed else "RGB"
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    decoded = decoder.frame(saved(dataset), 1).astype(int)
+    assert np.abs(decoded - picture).mean() < 4
+
+
+def _jfif(jpeg: bytes) -> bytes:
+    """The APP0 segment of a JPEG stream, empty if it has none."""
+    if jpeg[2:4] != b"\xff\xe0":
+        return b""
+    return jpeg[2 : 4 + int.from_bytes(jpeg[4:6], "big")]
+
+
+def test_planar_configuration_1(picture: np.ndarray, decoder: Decoder, saved: Saved) -> None:
+    dataset = wrap_pixels(picture, "planes")
+    dataset.PlanarConfiguration = 1
+    dataset.PixelData = picture.transpose(2, 0, 1).tobytes()
+    assert np.array_equal(decoder.frame(saved(dataset), 1), picture)
+
+
+def test_monochrome1_is_inverted(decoder: Decoder, saved: Saved) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (32, 1))
+    dataset = wrap_pixels(ramp, "ramp")
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    assert np.array_equal(decoder.frame(saved(dataset), 1)[..., 0], 255 - ramp)
+
+
+def deep_ramp(bits: int) -> Dataset:
+    """32 × 64 pixels with values 0, 10, … 630, ``bits`` of 16 stored."""
+    dataset = wrap_pixels(np.zeros((32, 64), dtype=np.uint8), "deep")
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelData = np.tile(10 * np.arange(64, dtype="<u2"), (32, 1)).tobytes()
+    dataset["PixelData"].VR = "OW"
+    return dataset
+
+
+def test_more_than_8_bits_are_stretched_from_minimum_to_maximum(
+    decoder: Decoder, saved: Saved
+) -> None:
+    row = decoder.frame(saved(deep_ramp(12)), 1)[0, :, 0]
+    assert np.array_equal(row, np.rint(np.arange(64) / 63 * 255))
+
+
+def test_more_than_8_bits_go_through_the_window_of_the_header(
+    decoder: Decoder, saved: Saved
+) -> None:
+    dataset = deep_ramp(12)
+    dataset.WindowCenter, dataset.WindowWidth = [300, 1], [101, 2]
+    row = decoder.frame(saved(dataset), 1)[0, :, 0].astype(int)
+    assert row[24] == 0  # 240
+    assert row[30] == pytest.approx(128, abs=2)  # 300, the centre
+    assert row[36] == 255  # 360
+
+
+def palette_dataset(bits: int, entries: list[int]) -> Dataset:
+    """16 × 16 pixels with the values 0–255, a palette of ``entries`` from value 2 on."""
+    dataset = wrap_pixels(np.arange(256, dtype=np.uint8).reshape(16, 16), "palette")
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [len(entries), 2, bits])
+        table = np.asarray(entries, dtype="<u2" if bits == 16 else "u1").tobytes()
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", table)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("bits", "entries"),
+    [
+        (8, [7, 100, 200, 250]),
+        (16, [7 << 8, 100 << 8, 200 << 8, 250 << 8]),
+        (16, [7, 100, 200, 250]),  # says 16 bits and has 8: common
+    ],
+)
+def test_palette(bits: int, entries: list[int], decoder: Decoder, saved: Saved) -> None:
+    values = decoder.frame(saved(palette_dataset(bits, entries)), 1)[..., 0].ravel()
+    assert values[:7].tolist() == [7, 7, 7, 100, 200, 250, 250]
+    assert values[-1] == 250
+
+
+def test_segmented_palette(decoder: Decoder, saved: Saved) -> None:
+    dataset = palette_dataset(16, [0] * 10)
+    # Two values; a line of four up to 0x5000; the first segment once more; a line of two.
+    segments = [0, 2, 0x1000, 0x1100, 1, 4, 0x5000, 2, 1, 0, 0, 1, 2, 0x1500]
+    for colour in ("Red", "Green", "Blue"):
+        delattr(dataset, f"{colour}PaletteColorLookupTableData")
+        table = np.asarray(segments, dtype="<u2").tobytes()
+        setattr(dataset, f"Segmented{colour}PaletteColorLookupTableData", table)
+    values = decoder.frame(saved(dataset), 1)[..., 0].ravel()[2:12]
+    assert values.tolist() == [0x10, 0x11, 0x20, 0x30, 0x40, 0x50, 0x10, 0x11, 0x13, 0x15]
+
+
+def test_frames_of_a_cine(us_dicom: Path, decoder: Decoder) -> None:
+    path = us_dicom / "other/pydicom__examples_ybr_color.dcm"
+    assert decoder.number_of_frames(path) == 30
+    first, last = decoder.frame(path, 1), decoder.frame(path, 30)
+    assert first.shape == last.shape == (240, 320, 3)
+    assert not np.array_equal(first, last)
+    assert refusal(decoder, path, 31) == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "not-dicom"),
+        (np.random.default_rng(0).bytes(5000), "not-dicom"),
+        (b"\0" * 128 + b"DICM" + np.random.default_rng(0).bytes(5000), "unreadable-header"),
+    ],
+    ids=["empty", "random", "random after the magic word"],
+)
+def test_no_dicom(content: bytes, code: str, decoder: Decoder, tmp_path: Path) -> None:
+    path = tmp_path / "image.dcm"
+    path.write_bytes(content)
+    with pytest.raises(DecodeError) as caught:
+        decoder.number_of_frames(path)
+    assert caught.value.code == code
+
+
+def test_a_png_under_a_wrong_name(picture: np.ndarray, decoder: Decoder, tmp_path: Path) -> None:
+    path = tmp_path / "image.dcm"
+    Image.fromarray(picture).save(path, "PNG")
+    assert refusal(decoder, path) == "not-dicom"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "breast/uta4_p1_d045f565_IM128.dcm",  # uncompressed
+        "other/dcm4che__YBR_FULL-RLE.dcm",
+        "other/dcm4che__jpeg-ls-Palette.dcm",
+        "other/pydicom-data__US1_J2KR.dcm",
+        "other/pydicom-data__JPGLosslessP14SV1_1s_1f_8b.dcm",
+        "other/pylibjpeg-data__JPEGExtended_3s_1f_u_08_08.dcm",
+        "other/pydicom__examples_ybr_color.dcm",  # JPEG baseline
+    ],
+)
+def test_truncated_files(name: str, us_dicom: Path, decoder: Decoder, tmp_path: Path) -> None:
+    whole = (us_dicom / name).read_bytes()
+    path = tmp_path / "cut.dcm"
+    path.write_bytes(whole[: int(len(whole) * 0.7)])
+    last = dcmread(us_dicom / name, stop_before_pixels=True).get("NumberOfFrames") or 1
+    assert refusal(decoder, path, int(last)) == "undecodable"
+
+
+def test_an_unsupported_transfer_syntax(us_dicom: Path, decoder: Decoder) -> None:
+    path = us_dicom / "other/dcm4che__will-jxl.dcm"
+    assert decoder.number_of_frames(path) == 27
+    assert refusal(decoder, path) == "unsupported-transfer-syntax"
+
+
+def test_no_pixels(tissue: Dataset, decoder: Decoder, saved: Saved) -> None:
+    del tissue.PixelData
+    assert refusal(decoder, saved(tissue)) == "no-pixels"
+
+
+def test_a_bomb_reaches_the_memory_limit_and_the_next_file_is_decoded(
+    tissue: Dataset, saved: Saved
+) -> None:
+    good = saved(tissue, "good.dcm")
+    tissue.Rows = tissue.Columns = 60000
+    tissue.PixelData = encapsulate([b"\0" * 64])
+    tissue["PixelData"].is_undefined_length = True
+    tissue.file_meta.TransferSyntaxUID = RLELossless
+    with Decoder(seconds=20, megabytes=256) as decoder:
+        assert refusal(decoder, saved(tissue, "bomb.dcm")) == "decode-memory"
+        assert decoder.frame(good, 1).shape == (240, 320, 3)
+
+
+def test_the_memory_limit_is_the_childs_own(tissue: Dataset, saved: Saved) -> None:
+    path = saved(tissue)
+    with Decoder(seconds=20, megabytes=300) as decoder:
+        decoder.frame(path, 1)
+        limits = Path(f"/proc/{decoder.child_pid}/limits").read_text()
+        sizes = next(line for line in limits.splitlines() if line.startswith("Max address space"))
+        assert 300 << 20 < int(sizes.split()[3]) < 4 << 30
+
+
+def test_a_child_that_was_killed_is_replaced(tissue: Dataset, saved: Saved) -> None:
+    path = saved(tissue)
+    with Decoder(seconds=20, megabytes=1024) as decoder:
+        expected = decoder.frame(path, 1)
+        killed = decoder.child_pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        assert np.array_equal(decoder.frame(path, 1), expected)
+        assert decoder.child_pid != killed
+
+
+def test_a_child_that_is_killed_at_work_is_replaced(tissue: Dataset, saved: Saved) -> None:
+    path = saved(tissue)
+    with Decoder(seconds=20, megabytes=1024) as decoder, ThreadPoolExecutor() as pool:
+        expected = decoder.frame(path, 1)
+        child = decoder.child_pid
+        assert child is not None
+        os.kill(child, signal.SIGSTOP)  # so that the request surely waits for this child
+        waiting = pool.submit(decoder.frame, path, 1)
+        time.sleep(0.2)
+        assert not waiting.done()
+        os.kill(child, signal.SIGKILL)
+        assert np.array_equal(waiting.result(20), expected)
+
+
+def test_a_file_that_kills_the_child_twice_is_refused(tissue: Dataset, saved: Saved) -> None:
+    path = saved(tissue)
+    with Decoder(seconds=20, megabytes=1024) as decoder, ThreadPoolExecutor() as pool:
+        decoder.frame(path, 1)
+        killed: set[int] = set()
+        waiting = pool.submit(refusal, decoder, path)
+        while not waiting.done():
+            child = decoder.child_pid
+            if child is not None:
+                killed.add(child)
+                # Whatever it does, it does not come to an answer.
+                _kill(child)
+            time.sleep(0.001)
+        assert waiting.result() == "decode-crashed"
+        assert len(killed) >= 2
+        assert decoder.frame(path, 1).shape == (240, 320, 3)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_that_hangs_is_killed_after_the_time_limit(tissue: Dataset, saved: Saved) -> None:
+    path = saved(tissue)
+    with Decoder(seconds=3, megabytes=1024) as decoder:
+        decoder.frame(path, 1)
+        child = decoder.child_pid
+        assert child is not None
+        os.kill(child, signal.SIGSTOP)
+        started = time.monotonic()
+        assert refusal(decoder, path) == "decode-timeout"
+        assert 2.9 < time.monotonic() - started < 10
+        assert not Path(f"/proc/{child}").exists()
+        assert decoder.frame(path, 1).shape == (240, 320, 3)
+
+
+def test_threads_share_a_decoder(us_dicom: Path, decoder: Decoder) -> None:
+    files = sorted((us_dicom / "breast").glob("uta7*.dcm"))
+    expected = [decode_frame(dcmread(file), 1) for file in files]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda file: decoder.frame(file, 1), files * 4))
+    assert all(np.array_equal(one, two) for one, two in zip(found, expected * 4, strict=True))
+
+
+def test_a_child_whose_starting_thread_has_ended_is_replaced(tissue: Dataset, saved: Saved) -> None:
+    """The kernel sends the parent-death signal when the starting thread ends."""
+    path = saved(tissue)
+    made: list[Decoder] = []
+    thread = threading.Thread(target=lambda: made.append(Decoder(20, 1024)))
+    thread.start()
+    thread.join()
+    with made[0] as decoder:
+        assert decoder.frame(path, 1).shape == (240, 320, 3)
+
+
+def test_the_child_dies_with_its_parent(
+    tissue: Dataset, saved: Saved, eventually: Callable[..., None]
+) -> None:
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from service.analysis.decode import Decoder\n"
+        "decoder = Decoder(20, 1024)\n"
+        "decoder.frame(Path(sys.argv[1]), 1)\n"
+        "print(decoder.child_pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(saved(tissue))], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(child, signal.SIGSTOP)  # it cannot see the end of its pipe, only the kernel's signal
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    eventually(lambda: not Path(f"/proc/{child}").exists())
