@@ -7,9 +7,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -17,9 +27,13 @@ from pydantic_settings import (
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+AeTitle = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
+]
+"""PS3.5 section 6.2: spaces around it mean nothing, and it is not made of spaces alone."""
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ConfigurationError(Exception):
@@ -88,9 +102,9 @@ class AnalysisSettings(_Section):
     """
 
     model: Path = REFERENCE_MODEL
-    providers: tuple[Literal["TensorrtExecutionProvider", "CUDAExecutionProvider",
-                             "CPUExecutionProvider"], ...] = (
-        "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    providers: tuple[
+        Literal["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], ...
+    ] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     require_gpu: bool = False
     threads: int = Field(default=0, ge=0)
     spinning: bool = False
@@ -160,11 +174,27 @@ class MonitoringSettings(_Section):
     keeper_port: int = Field(default=9111, ge=0, le=65535)
 
 
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """What is no JSON stays text, which is then refused under the name of its own key."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class Settings(BaseSettings):
-    """The effective configuration: environment over TOML file over defaults."""
+    """The effective configuration: environment over TOML file over defaults.
+
+    In the environment ``ingest.port`` is ``SECONDREAD_INGEST__PORT``; lists are JSON.
+    """
 
     model_config = SettingsConfigDict(
-        env_prefix="SECONDREAD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="SECONDREAD_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Path("secondread-data")
@@ -215,7 +245,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -233,8 +263,10 @@ def load_settings(path: Path | None = None) -> Settings:
 
     try:
         return FileSettings()
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error))) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def image_key(sop_instance_uid: str, transfer_syntax_uid: str, digest: str) -> s
 
 
 class Spool:
-    """Folders under ``root``: ``incoming/`` (temporary), ``images/ab/KEY.dcm``, ``results/ab/KEY/``.
+    """Folders under ``root``: ``incoming/`` (temporary), ``images/ab/KEY.dcm``, ``results/ab/KEY``.
 
     Everything that becomes visible under its final name is complete and on disk: temporary name,
     fsync, rename, fsync of the folder.
@@ -60,12 +61,15 @@ class Spool:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Temporary name, fsync, rename. The caller syncs the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,182 @@
+"""The configuration: environment over file over defaults, and errors that name the key."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.config import ConfigurationError, Destination, Settings, load_settings, masked
+
+Written = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SECONDREAD_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """``written(toml)``: the path of a configuration file."""
+
+    def write(toml: str) -> Path:
+        path = tmp_path / "secondread.toml"
+        path.write_text(toml)
+        return path
+
+    return write
+
+
+def refusal(path: Path | None = None) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(path)
+    return str(error.value)
+
+
+def test_without_file_and_environment_all_has_a_default(tmp_path: Path) -> None:
+    settings = load_settings()
+
+    assert settings.ingest.port == 11112
+    assert settings.destinations == ()
+    assert settings.embedded_broker
+    assert settings.broker_url == "redis://127.0.0.1:16379/0"
+    assert settings.journal_url == f"sqlite:///{Path('secondread-data').resolve()}/journal.sqlite3"
+
+
+def test_the_environment_outdoes_the_file_which_outdoes_the_default(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written('[ingest]\nae_title = "FILE"\nport = 104\n')
+    monkeypatch.setenv("SECONDREAD_INGEST__PORT", "4242")
+
+    ingest = load_settings(path).ingest
+
+    assert (ingest.port, ingest.ae_title, ingest.host) == (4242, "FILE", "127.0.0.1")
+
+
+def test_the_environment_may_name_the_file(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDREAD_CONFIG", str(written('log_level = "ERROR"')))
+    assert load_settings().log_level == "ERROR"
+
+
+def test_destinations_from_the_file(written: Written) -> None:
+    path = written(
+        '[[destinations]]\nname = "pacs"\nhost = "10.0.0.1"\nport = 104\nae_title = "PACS"\n'
+        '[[destinations]]\nname = "research"\nhost = "10.0.0.2"\nport = 104\nae_title = "R"\n'
+    )
+    assert [each.name for each in load_settings(path).destinations] == ["pacs", "research"]
+
+
+def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "SECONDREAD_DESTINATIONS", '[{"name": "pacs", "host": "h", "port": 104, "ae_title": "P"}]'
+    )
+    monkeypatch.setenv("SECONDREAD_INGEST__CALLING_AE_TITLES", '["US1", "US2"]')
+
+    settings = load_settings()
+
+    assert settings.destinations == (Destination(name="pacs", host="h", port=104, ae_title="P"),)
+    assert settings.ingest.calling_ae_titles == ("US1", "US2")
+
+
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("colour = 1", "colour"),
+        ("[ingest]\nprot = 104", "ingest.prot"),
+        ("[ingest]\nport = 0", "ingest.port"),
+        ('[ingest]\nport = "one"', "ingest.port"),
+        ("[ingest]\nmax_pdu_bytes = 0", "ingest.max_pdu_bytes"),
+        ('[ingest]\nae_title = "LONGER THAN SIXTEEN"', "ingest.ae_title"),
+        ('[ingest]\nae_title = "   "', "ingest.ae_title"),
+        ('[ingest]\ncalling_ae_titles = ["US1", "BACK\\\\SLASH"]', "ingest.calling_ae_titles.1"),
+        ("[keeper]\nlease = 0", "keeper.lease"),
+        ("[keeper]\nlease = inf", "keeper.lease"),
+        ('[analysis]\nproviders = ["Abacus"]', "analysis.providers.0"),
+        ('log_level = "LOUD"', "log_level"),
+        ('[[destinations]]\nname = "p"\nport = 1\nae_title = "P"', "destinations.0.host"),
+        (
+            '[[destinations]]\nname = "No UID 1.2.3"\nhost = "h"\nport = 1\nae_title = "P"',
+            "destinations.0.name",
+        ),
+        (
+            '[[destinations]]\nname = "p"\nhost = "h"\nport = 1\nae_title = "P"\n' * 2,
+            "destinations",
+        ),
+        ("ingest = 1", "ingest"),
+    ],
+)
+def test_each_mistake_is_told_with_its_key(written: Written, toml: str, key: str) -> None:
+    assert refusal(written(toml)).startswith(f"{key}: ")
+
+
+def test_all_mistakes_are_told_at_once(written: Written) -> None:
+    lines = refusal(written("[ingest]\nport = 0\n[retry]\nrefusals = 0\n")).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["ingest.port", "retry.refusals"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key"),
+    [
+        ("SECONDREAD_INGEST__PORT", "one", "ingest.port"),
+        ("SECONDREAD_INGEST__PROT", "104", "ingest.prot"),
+        ("SECONDREAD_INGEST", "no json", "ingest"),
+        ("SECONDREAD_INGEST__CALLING_AE_TITLES", "US1,US2", "ingest.calling_ae_titles"),
+        ("SECONDREAD_DESTINATIONS", "[{no json", "destinations"),
+        ("SECONDREAD_DESTINATIONS", '[{"name": "p"}]', "destinations.0.host"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_told_with_its_key(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, key: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert refusal().startswith(f"{key}: ")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, written: Written) -> None:
+    assert str(tmp_path / "absent.toml") in refusal(tmp_path / "absent.toml")
+    assert "is not TOML" in refusal(written("[ingest"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    assert "is not TOML" in refusal(tmp_path / "binary.toml")
+
+
+def test_spaces_around_an_ae_title_mean_nothing(written: Written) -> None:
+    assert load_settings(written('[ingest]\nae_title = " AI "')).ingest.ae_title == "AI"
+
+
+def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDREAD_JOURNAL__URL", "postgresql://user:secret1@db/journal")
+    monkeypatch.setenv("SECONDREAD_BROKER__URL", "redis://:secret2@broker/0")
+
+    settings = load_settings()
+
+    assert settings.journal_url.endswith("secret1@db/journal")
+    assert settings.broker_url == "redis://:secret2@broker/0"
+    assert not settings.embedded_broker
+    for shown in (str(masked(settings)), str(settings), repr(settings)):
+        assert "secret" not in shown
+    assert masked(settings)["journal"] == {"url": "**********"}
+
+
+@pytest.mark.parametrize("variable", ["SECONDREAD_BROKER", "SECONDREAD_BROKER__URLS"])
+def test_a_secret_under_a_wrong_key_is_not_shown_either(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "redis://:secret2@broker/0")
+    with pytest.raises(ConfigurationError) as error:
+        load_settings()
+    assert "secret2" not in "".join(traceback.format_exception(error.value))
+
+
+def test_the_effective_configuration_is_a_configuration(written: Written) -> None:
+    """What ``secondread config`` prints can be read again."""
+    settings = load_settings(written("[ingest]\nport = 104\n"))
+    assert Settings(**masked(settings)) == Settings(**settings.model_dump())
