@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from socketserver import BaseServer
 from typing import Any
 
@@ -48,7 +48,7 @@ class Acceptor:
     handlers: pairs of a pynetdicom event and its handler.
     """
 
-    def __init__(self, ae: AE, host: str, port: int, handlers: list[Handler]) -> None:
+    def __init__(self, ae: AE, host: str, port: int, handlers: Sequence[Handler]) -> None:
         self._ae = ae
         self._address = (host, port)
         waits = float(ae.network_timeout or 60)

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import cast
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    SegmentationStorage,
+    Verification,
+)
 
 from service.association import Acceptor
-from service.sop_classes import ANALYSED
+from service.sop_classes import ANALYSED, IGNORED
 from service.spool import sync_folder, write_durably
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -20,8 +23,8 @@ _UID = re.compile(r"[0-9.]{1,64}")
 class LocalArchive:
     """Storage SCP that keeps each object as ``<SOPInstanceUID>.dcm``, byte for byte as it came.
 
-    It accepts every storage SOP class in every transfer syntax, from anyone. A file appears under
-    its name when it is complete; the same SOP Instance UID again replaces it.
+    It accepts what the service receives or sends, in every transfer syntax, from anyone. A file
+    appears under its name when it is complete; the same SOP Instance UID again replaces it.
     """
 
     def __init__(
@@ -31,9 +34,8 @@ class LocalArchive:
         self.ae_title = ae_title
         self.host = host
         ae = AE(ae_title)
-        for context in AllStoragePresentationContexts:
-            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
-        for sop_class in sorted(ANALYSED):
+        # No more than these: pynetdicom copies all contexts for each association.
+        for sop_class in sorted(ANALYSED | IGNORED | {SegmentationStorage}):
             ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
         ae.add_supported_context(Verification)
         ae.maximum_pdu_size = 131072
