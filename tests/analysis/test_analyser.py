@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -153,19 +153,16 @@ def test_a_decoder_killed_at_work_changes_nothing(
     path = saved(cine(tissue, [even(grey) for grey in range(20, 140)]))
     analyser = Analyser(settings.model_copy(update={"frame_stride": 1, "max_frames": 120}))
     expected = analyse(analyser, path)
-    killed = 0
-    done = threading.Event()
+    child = analyser._decoder.child_pid
+    assert child is not None
     with ThreadPoolExecutor() as pool:
         running = pool.submit(analyse, analyser, path)
-        running.add_done_callback(lambda _: done.set())
-        while not done.wait(0.3) and killed < 3:
-            child = analyser._decoder.child_pid
-            if child is not None:
-                os.kill(child, signal.SIGKILL)
-                killed += 1
+        time.sleep(0.1)
+        assert not running.done()
+        os.kill(child, signal.SIGKILL)
         analysis = running.result(60)
+    assert analyser._decoder.child_pid != child
     analyser.close()
-    assert killed
     assert analysis.files == expected.files
 
 

@@ -59,7 +59,7 @@ def test_colour_becomes_luma() -> None:
 @pytest.mark.parametrize(("height", "width"), [(300, 300), (150, 300), (300, 140)])
 @pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 def test_a_cam_comes_back_to_where_it_was(height: int, width: int, fit: str) -> None:
-    """A bright spot in the image is where the CAM of a network that sees brightness has its peak."""
+    """The CAM of a network that sees brightness has its peak where the image has a bright spot."""
     spec = Preprocessing.model_validate({"size": 128, "fit": fit})
     image = np.zeros((height, width), dtype=np.uint8)
     row, column = height // 3, width // 4
@@ -134,7 +134,7 @@ def test_an_empty_cam_stays_empty(scorer: Scorer) -> None:
 def test_require_gpu_refuses_a_cpu(package: ModelPackage, settings: AnalysisSettings) -> None:
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this machine may have a GPU")
-    with pytest.raises(InferenceError, match="analysis.require_gpu"):
+    with pytest.raises(InferenceError, match=r"analysis\.require_gpu"):
         Scorer(package, settings.model_copy(update={"require_gpu": True}))
 
 
@@ -148,7 +148,7 @@ def test_providers_that_are_not_installed_are_refused(
     if "TensorrtExecutionProvider" in ort.get_available_providers():
         pytest.skip("TensorRT is installed here")
     only = settings.model_copy(update={"providers": ("TensorrtExecutionProvider",)})
-    with pytest.raises(InferenceError, match="analysis.providers"):
+    with pytest.raises(InferenceError, match=r"analysis\.providers"):
         Scorer(package, only)
 
 
