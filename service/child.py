@@ -59,37 +59,39 @@ class Child:
         """Its process id while it runs."""
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        tether = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()))
-        self._process = subprocess.Popen(  # noqa: S603 the command is ours
-            tether + self.program.command, start_new_session=True, env=self._environment
-        )
-        self._started_at = time.monotonic()
-
     def keep_alive(self) -> int | None:
-        """Restart it if it is dead and its waiting time is over.
+        """Start it if it does not run and its waiting time is over.
 
         Returns the exit code if it died since the last call.
         """
         if self._process is None:
             if time.monotonic() >= self._start_at:
-                self.start()
+                self._start()
             return None
         code = self._process.poll()
         if code is None:
             return None
         self._sweep()
+        self._postpone(_how(code))
+        return code
+
+    def _start(self) -> None:
+        """In a session of its own, so that Ctrl-C reaches the supervisor alone."""
+        tether = (sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()))
+        self._started_at = time.monotonic()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 the command is ours
+                tether + self.program.command, start_new_session=True, env=self._environment
+            )
+        except OSError as error:
+            self._postpone(error.strerror or "it cannot be started")
+
+    def _postpone(self, reason: str) -> None:
         now = time.monotonic()
         self._deaths = 1 if now - self._started_at >= _LIVED_WELL else self._deaths + 1
-        self._start_at = now + restart_wait(self._deaths)
-        log.error(
-            "%s ended (%s), starts again in %.1f s",
-            self.program.name,
-            _how(code),
-            self._start_at - now,
-        )
-        return code
+        wait = restart_wait(self._deaths)
+        self._start_at = now + wait
+        log.error("%s ended (%s), starts again in %.1f s", self.program.name, reason, wait)
 
     def ask_to_stop(self) -> None:
         if self._process is not None:

@@ -50,6 +50,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._supervise, name="supervisor")
         self._stopping = threading.Event()
         self._hurry = threading.Event()
+        self._ended = threading.Event()
         self._failure: str | None = None
 
     def start(self) -> None:
@@ -90,6 +91,14 @@ class Supervisor:
             waiting = [program for program in waiting if not _healthy(program.health_url)]
             self._stopping.wait(_LOOK_SECONDS)
 
+    def wait(self) -> None:
+        """Wait for ever, in the main thread so that a signal's exception can end it.
+
+        Raises SupervisorError if the supervision itself has broken down.
+        """
+        self._ended.wait()
+        raise SupervisorError("the supervision broke down; see the log, and start it again")
+
     def stop(self) -> None:
         """Stop everything in order, and return when nothing is left. May be called twice.
 
@@ -97,19 +106,16 @@ class Supervisor:
         """
         self._stopping.set()
         try:
-            self._join()
+            self._wait_until_ended()
         except KeyboardInterrupt:
             self._hurry.set()
-            self._join()
+            self._wait_until_ended()
         self._lock.close()
 
-    def pids(self) -> dict[str, int]:
-        """Process ids of what runs, by name."""
-        return {child.program.name: child.pid for child in self._children() if child.pid}
-
-    def _join(self) -> None:
-        if self._thread.is_alive():
-            self._thread.join()
+    def _wait_until_ended(self) -> None:
+        # Not Thread.join(): on Python 3.11 an interrupted join takes the thread for dead.
+        if self._thread.ident is not None:
+            self._ended.wait()
 
     def _children(self) -> list[Child]:
         broker = [self._broker] if self._broker else []
@@ -125,8 +131,16 @@ class Supervisor:
 
     def _supervise(self) -> None:
         """The thread that owns the children: it starts all of them, and outlives all of them."""
+        try:
+            self._run_children()
+        except Exception:
+            log.exception("the supervision broke down, which ends every process")
+        finally:
+            self._ended.set()
+
+    def _run_children(self) -> None:
         if self._broker:
-            self._broker.start()
+            self._broker.keep_alive()
             self._wait_for_broker()
         while not self._stopping.is_set():
             for child in self._children():

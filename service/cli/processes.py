@@ -35,8 +35,7 @@ def up(config: ConfigFile = None) -> None:
         supervisor.start()
         _tell(supervisor.settings)
         _tell_when_ready(supervisor)
-        while True:
-            signal.pause()
+        supervisor.wait()
     except KeyboardInterrupt:
         typer.echo("stopping; Ctrl-C again kills what still runs")
     finally:

@@ -1,0 +1,98 @@
+"""What an operator sees of a mistake: one line that names it, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def secondread(tmp_path: Path):
+    """``secondread(*arguments, **environment)`` in an empty folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "service.cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", **environment},
+        )
+
+    return run
+
+
+def test_help_lists_every_command(secondread) -> None:
+    answer = secondread("--help")
+    assert answer.returncode == 0
+    for command in (
+        *("up", "ingest", "worker", "keeper", "status", "replay"),
+        *("analyse", "echo", "send", "model", "config", "demo"),
+    ):
+        assert f" {command} " in answer.stdout
+
+
+def test_the_effective_configuration_is_toml_with_its_secrets_masked(secondread) -> None:
+    answer = secondread(
+        "config",
+        SECONDREAD_BROKER__URL="redis://:secret@queue:6379/0",
+        SECONDREAD_JOURNAL__URL="postgresql://reader:secret@db/journal",
+        SECONDREAD_INGEST__AE_TITLE="READER",
+    )
+    assert answer.returncode == 0
+    assert "secret" not in answer.stdout + answer.stderr
+    values = tomllib.loads(answer.stdout)
+    assert values["ingest"]["ae_title"] == "READER"
+    assert set(values["broker"]["url"]) == {"*"}
+
+
+def test_the_printed_configuration_can_be_used_again(secondread, tmp_path: Path) -> None:
+    destinations = json.dumps(
+        [{"name": "pacs", "host": "pacs.local", "port": 104, "ae_title": "PACS"}]
+    )
+    first = secondread("config", SECONDREAD_DESTINATIONS=destinations)
+    (tmp_path / "printed.toml").write_text(first.stdout)
+    again = secondread("config", "--json", "--config", "printed.toml")
+    assert json.loads(again.stdout)["destinations"][0]["name"] == "pacs"
+
+
+def test_a_mistake_in_the_configuration_names_its_key(secondread, tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text('[ingest]\nport = "many"\n[keper]\ninterval = 1\n')
+    answer = secondread("ingest", "--config", "wrong.toml")
+    assert answer.returncode == 2
+    assert "ingest.port: " in answer.stderr
+    assert "keper: " in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_missing_configuration_file_is_named(secondread) -> None:
+    answer = secondread("up", "--config", "nowhere.toml")
+    assert answer.returncode == 2
+    assert "nowhere.toml does not exist" in answer.stderr
+
+
+def test_a_database_that_does_not_answer_is_no_stack_trace_and_tells_no_password(
+    secondread,
+) -> None:
+    answer = secondread(
+        "keeper", SECONDREAD_JOURNAL__URL="postgresql://reader:secret@127.0.0.1:1/x"
+    )
+    assert answer.returncode == 1
+    assert "journal" in answer.stderr
+    assert "secret" not in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_model_that_is_missing_stops_the_worker(secondread, tmp_path: Path) -> None:
+    answer = secondread(
+        "worker", "--queue", "analysis", SECONDREAD_ANALYSIS__MODEL=str(tmp_path / "nowhere")
+    )
+    assert answer.returncode == 2
+    assert "nowhere is not a model package" in answer.stderr

@@ -1,0 +1,51 @@
+"""A log line tells where something broke, and nothing that an exception says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from service.log import fault, set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def _untouched_root() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def _broken() -> None:
+    raise ValueError("Doe^Jane")
+
+
+def test_an_exception_is_logged_by_its_class_and_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("analysis", "INFO")
+    try:
+        _broken()
+    except ValueError:
+        logging.getLogger("service.x").exception("it broke")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ERROR analysis: it broke [ValueError at test_log.py:" in line
+    assert "Doe" not in line
+
+
+def test_a_message_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("ingest", "INFO")
+    logging.getLogger("celery.worker").error("lost\nTrying again\n")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_libraries_that_log_each_message_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("ingest", "INFO")
+    logging.getLogger("pynetdicom.assoc").info("Peer: Doe^Jane")
+    logging.getLogger("celery.worker").info("Task received")
+    assert capsys.readouterr().err == ""
+
+
+def test_an_exception_without_a_traceback_is_its_class() -> None:
+    assert fault(KeyError("Doe^Jane")) == "KeyError"
