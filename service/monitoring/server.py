@@ -16,8 +16,6 @@ from service.monitoring.metrics import Metrics
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
-
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -76,11 +74,15 @@ def serve(
             return exposition(environ, start_response)  # type: ignore[no-any-return]
         if environ["PATH_INFO"] == "/healthz":
             reason = healthy()
-            start_response("503 Service Unavailable" if reason else "200 OK", _PLAIN)
-            return [f"{reason or 'ok'}\n".encode()]
-        start_response("404 Not Found", _PLAIN)
-        return [b"there is /metrics and /healthz\n"]
+            status = "503 Service Unavailable" if reason else "200 OK"
+            return _plain(start_response, status, reason or "ok")
+        return _plain(start_response, "404 Not Found", "there is /metrics and /healthz")
 
     server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
     server.set_app(answer)
     return MonitoringServer(server)
+
+
+def _plain(start_response: StartResponse, status: str, line: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{line}\n".encode()]
