@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
-from pydicom.data import get_testdata_files
+import pydicom.data
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 
 from service.config import Settings, load_settings
 from service.journal.journal import Journal
@@ -30,8 +30,9 @@ _FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
 
 @dataclass(frozen=True)
 class DemoRow:
-    """One line of the demonstration's table; the paths are None where there is no such object.
+    """One line of the demonstration's table.
 
+    results: the SR, SC and PNG that there are, under names that begin with the file's.
     complete: the file's outcome is final and everything that belongs to it lies in the archive.
     """
 
@@ -39,23 +40,21 @@ class DemoRow:
     outcome: str
     detail: str
     probability_malignant: float | None
-    report: Path | None
-    overlay: Path | None
-    picture: Path | None
+    results: tuple[Path, ...]
     complete: bool
 
 
 def packaged_ultrasound() -> list[Path]:
     """The real ultrasound files inside the pydicom package."""
-    found = []
-    for name in get_testdata_files("*.dcm"):
-        try:
-            header = pydicom.dcmread(name, specific_tags=["SOPClassUID"])
-        except (InvalidDicomError, OSError, ValueError):
-            continue
-        if header.get("SOPClassUID") in ANALYSED:
-            found.append(Path(name))
-    return sorted(found, key=lambda path: path.name)
+    folder = Path(pydicom.data.__file__).parent / "test_files"
+    return [path for path in sorted(folder.glob("*.dcm")) if _sop_class(path) in ANALYSED]
+
+
+def _sop_class(path: Path) -> str | None:
+    try:
+        return str(read_file_meta_info(path).get("MediaStorageSOPClassUID"))
+    except (InvalidDicomError, EOFError):
+        return None
 
 
 def files_in(path: Path) -> list[Path]:
@@ -119,23 +118,18 @@ class Demonstration:
         keys = self._journal.keys_of(sop_instance_uid) if sop_instance_uid else []
         return self._journal.image(keys[-1]) if keys else None
 
-    def rows(self, sent: Sequence[SendOutcome], pictures: Path) -> list[DemoRow]:
-        """The table; copies each overlay picture into ``pictures``."""
-        return [self._table_row(outcome, pictures) for outcome in sent]
+    def rows(self, sent: Sequence[SendOutcome], folder: Path) -> list[DemoRow]:
+        """The table; copies what the archive holds, and the pictures, into ``folder``."""
+        return [self._table_row(outcome, folder) for outcome in sent]
 
-    def _table_row(self, sent: SendOutcome, pictures: Path) -> DemoRow:
+    def _table_row(self, sent: SendOutcome, folder: Path) -> DemoRow:
         name = sent.path.name
         row = self.row(sent.sop_instance_uid) if sent.stored else None
         if row is None:
-            return DemoRow(name, "not stored", sent.text, None, None, None, None, False)
+            return DemoRow(name, "not stored", sent.text, None, (), False)
         outcome = row.outcome
-        objects = outcome.objects if outcome else ()
-        stored = {item: self.in_archive(row.key, item) for item in objects}
-        picture = self._spool.results_folder(row.key) / "overlay.png"
-        copied = None
-        if picture.is_file():
-            copied = pictures / f"{sent.path.stem}.png"
-            shutil.copyfile(picture, copied)
+        archived = [self.in_archive(row.key, item) for item in outcome.objects] if outcome else []
+        found = [path for path in archived if path is not None]
         analysed = outcome is not None and outcome.probability_malignant is not None
         label = "analysed" if analysed else "not analysed" if outcome else str(row.state)
         detail = (outcome.reason_text or outcome.decision if outcome else row.last_error) or ""
@@ -144,11 +138,22 @@ class Demonstration:
             outcome=label,
             detail=detail,
             probability_malignant=outcome.probability_malignant if outcome else None,
-            report=stored.get("sr.dcm"),
-            overlay=stored.get("sc.dcm"),
-            picture=copied,
-            complete=row.state in _FINAL - {ImageState.FAILED} and None not in stored.values(),
+            results=self._copied(row, found, folder / sent.path.stem),
+            complete=row.state in _FINAL - {ImageState.FAILED} and len(found) == len(archived),
         )
+
+    def _copied(self, row: ImageRow, archived: Sequence[Path], stem: Path) -> tuple[Path, ...]:
+        """``stem.sr.dcm``, ``stem.sc.dcm`` from the archive, ``stem.png`` from the spool."""
+        objects = row.outcome.objects if row.outcome else ()
+        sources = {f".{item}": path for item, path in zip(objects, archived, strict=False)}
+        picture = self._spool.results_folder(row.key) / "overlay.png"
+        if picture.is_file():
+            sources[".png"] = picture
+        copies = []
+        for suffix, source in sources.items():
+            copies.append(stem.with_name(stem.name + suffix))
+            shutil.copyfile(source, copies[-1])
+        return tuple(copies)
 
     def in_archive(self, key: str, item: str) -> Path | None:
         """Where the archive keeps this result; None if it does not."""

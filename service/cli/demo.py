@@ -56,8 +56,8 @@ def demo(
             f"SecondRead listens as [bold]{target.ae_title}[/] on {target.host}:{target.port}"
         )
         rows = _send_and_wait(running, files, out, timeout, console)
-        console.print(_table(rows))
-        console.print(f"SR and SC lie in {out / 'pacs'}, the pictures in {out}. Research use only.")
+        console.print(_table(rows, out))
+        console.print(f"The archive of the local PACS is {out / 'pacs'}. Research use only.")
         missing = sum(not row.complete for row in rows)
         if missing:
             console.print(f"[red]{missing} of {len(rows)} files have no complete result[/]")
@@ -91,16 +91,18 @@ def _send_and_wait(
     return running.rows(sent, out)
 
 
-def _table(rows: Sequence[DemoRow]) -> Table:
-    table = Table("file", "outcome", "malignant", "SR", "SC", "overlay picture")
+def _table(rows: Sequence[DemoRow], out: Path) -> Table:
+    table = Table(show_lines=True)
+    for title in ("file", "outcome", "malignant", f"results in {out}"):
+        table.add_column(title, overflow="fold")
     for row in rows:
         score = "–" if row.probability_malignant is None else f"{row.probability_malignant:.1%}"
         colour = "green" if row.complete else "red"
         table.add_row(
             row.file,
-            f"[{colour}]{row.outcome}[/]" + (f"\n{row.detail}" if row.detail else ""),
+            f"[{colour}]{row.outcome}[/]" + (f": {row.detail}" if row.detail else ""),
             score,
-            *(str(path) if path else "–" for path in (row.report, row.overlay, row.picture)),
+            "\n".join(path.name for path in row.results) or "–",
         )
     return table
 
