@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 # These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
-_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "highdicom", "PIL")
+_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "PIL")
 # These quote the value that they warn of, such as a UID that does not conform.
-_SILENT = ("pydicom", "pynetdicom")
+_SILENT = ("pydicom", "pynetdicom", "highdicom")
 
 
 class _Line(logging.Formatter):
@@ -28,18 +28,19 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        message = " ".join(record.getMessage().split())
+        error = record.exc_info[1] if record.exc_info else None
+        # A library often makes the exception's text its message.
+        ours = record.name.startswith("service.") or error is None
+        message = " ".join(record.getMessage().split()) if ours else f"{record.name} failed"
         line = f"{time.removesuffix('+00:00')}Z {record.levelname} {self._role}: {message}"
-        if record.exc_info and record.exc_info[1] is not None:
-            line += f" [{fault(record.exc_info[1])}]"
-        return line
+        return f"{line} [{fault(error)}]" if error else line
 
 
 def set_up_logging(role: str, level: str) -> None:
     """Send everything of this process to standard error.
 
     role: which process speaks (``ingest``, ``analysis`` …).
-    level: threshold of our own loggers; libraries speak from WARNING on, unless it is DEBUG.
+    level: threshold of our own loggers; libraries speak from WARNING on.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line(role))
@@ -50,7 +51,7 @@ def set_up_logging(role: str, level: str) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-        warnings.filterwarnings("ignore", module=name)
+    warnings.simplefilter("ignore")
 
 
 def fault(error: BaseException) -> str:

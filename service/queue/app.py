@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import Celery
@@ -66,4 +65,3 @@ def make_app(broker_url: str, transport_options: dict[str, Any] | None = None) -
 
 def _leave_logging_alone(**_: object) -> None:
     """A receiver of this signal is what keeps Celery from configuring the loggers."""
-    logging.captureWarnings(True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 
 import pytest
+from pydicom import Dataset
 
 from service.log import fault, set_up_logging
 
@@ -14,7 +16,8 @@ from service.log import fault, set_up_logging
 def _untouched_root() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield
+    with warnings.catch_warnings():
+        yield
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -49,3 +52,24 @@ def test_libraries_that_log_each_message_are_quiet(capsys: pytest.CaptureFixture
 
 def test_an_exception_without_a_traceback_is_its_class() -> None:
     assert fault(KeyError("Doe^Jane")) == "KeyError"
+
+
+def test_a_library_that_logs_an_exception_as_its_message_is_not_quoted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging("ingest", "INFO")
+    try:
+        _broken()
+    except ValueError as error:
+        logging.getLogger("kombu.transport").exception(error)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "kombu.transport failed [ValueError at" in line
+    assert "Doe" not in line
+
+
+def test_pydicom_quotes_no_value_in_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("ingest", "INFO")
+    dataset = Dataset()
+    dataset.PatientName = "Doe^Jane" * 20
+    dataset.StudyDate = "Doe^Jane"
+    assert "Doe" not in capsys.readouterr().err
