@@ -9,7 +9,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.multival import MultiValue
@@ -110,15 +110,16 @@ def _refuse_open_end(frame: bytes) -> None:
 def _jpeg(dataset: Dataset, number: int) -> NDArray[np.uint8]:
     """Baseline and 8-bit extended JPEG; libjpeg knows from the markers whether it is YCbCr.
 
-    Only without JFIF and Adobe markers does the header's RGB decide (pydicom would convert an
-    Adobe-marked stream a second time).
+    Only without JFIF and Adobe markers and component names does the header's RGB decide (pydicom
+    would convert an Adobe-marked stream a second time).
     """
-    with Image.open(BytesIO(_encapsulated(dataset, number)), formats=("JPEG",)) as image:
+    with JpegImageFile(BytesIO(_encapsulated(dataset, number))) as image:
         if image.size != (dataset.Columns, dataset.Rows):
             raise DecodeError("undecodable", "The JPEG stream has another size than the header.")
         if image.mode == "L":
             return _grey(np.asarray(image), dataset)
-        marked = "jfif" in image.info or "adobe" in image.info
+        named = [layer[0] for layer in image.layer] == list(b"RGB")
+        marked = named or "jfif" in image.info or "adobe" in image.info
         if dataset.PhotometricInterpretation == "RGB" and not marked:
             image.draft("YCbCr", image.size)
             return np.asarray(image)

@@ -102,33 +102,70 @@ def test_lossless_syntaxes_give_the_pixels_back(
     assert np.array_equal(decoder.frame(saved(dataset), 1), picture)
 
 
-@pytest.mark.parametrize("transformed", [True, False], ids=["YCbCr", "RGB"])
-@pytest.mark.parametrize("adobe", [True, False], ids=["Adobe", "JFIF or nothing"])
-def test_jpeg_colours_are_right_whatever_the_markers_say(
-    transformed: bool, adobe: bool, picture: np.ndarray, decoder: Decoder, saved: Saved
-) -> None:
+def jfif(picture: np.ndarray) -> bytes:
+    """YCbCr with a JFIF marker, as most streams are."""
     stream = BytesIO()
-    Image.fromarray(picture).save(
-        stream, "JPEG", quality=95, subsampling=0, keep_rgb=not transformed
-    )
-    jpeg = stream.getvalue()
-    if adobe:
-        marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([transformed])
-        jpeg = jpeg[:2] + marker + jpeg[2:].replace(_jfif(jpeg), b"", 1)
+    Image.fromarray(picture).save(stream, "JPEG", quality=95, subsampling=0)
+    return stream.getvalue()
+
+
+def adobe_ycbcr(picture: np.ndarray) -> bytes:
+    """YCbCr with an Adobe marker instead."""
+    jpeg = jfif(picture)
+    end_of_app0 = 4 + int.from_bytes(jpeg[4:6], "big")
+    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x01"
+    return jpeg[:2] + marker + jpeg[end_of_app0:]
+
+
+def adobe_rgb(picture: np.ndarray) -> bytes:
+    """RGB, said by an Adobe marker and by the components' names R, G, B."""
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=95, keep_rgb=True)
+    return stream.getvalue()
+
+
+def named_rgb(picture: np.ndarray) -> bytes:
+    """RGB, said by the components' names alone."""
+    jpeg = adobe_rgb(picture)
+    assert jpeg[2:4] == b"\xff\xee"
+    return jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
+
+
+def bare_rgb(picture: np.ndarray) -> bytes:
+    """RGB that only the DICOM header knows of: no marker, and components 1, 2, 3."""
+    jpeg = bytearray(named_rgb(picture))
+    frame, scan = jpeg.index(b"\xff\xc0"), jpeg.index(b"\xff\xda")
+    for number in range(3):
+        jpeg[frame + 10 + 3 * number] = jpeg[scan + 5 + 2 * number] = number + 1
+    return bytes(jpeg)
+
+
+@pytest.mark.parametrize(
+    ("stream", "photometric"),
+    [
+        (jfif, "YBR_FULL_422"),
+        (jfif, "RGB"),  # the header is wrong
+        (adobe_ycbcr, "YBR_FULL_422"),
+        (adobe_rgb, "RGB"),
+        (adobe_rgb, "YBR_FULL_422"),  # the header is wrong
+        (named_rgb, "RGB"),
+        (bare_rgb, "RGB"),
+    ],
+)
+def test_jpeg_colours_are_right_whatever_markers_there_are(
+    stream: Callable[[np.ndarray], bytes],
+    photometric: str,
+    picture: np.ndarray,
+    decoder: Decoder,
+    saved: Saved,
+) -> None:
     dataset = wrap_pixels(picture, "stripes")
-    dataset.PixelData = encapsulate([jpeg])
+    dataset.PixelData = encapsulate([stream(picture)])
     dataset["PixelData"].is_undefined_length = True
-    dataset.PhotometricInterpretation = "YBR_FULL_422" if transformed else "RGB"
+    dataset.PhotometricInterpretation = photometric
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     decoded = decoder.frame(saved(dataset), 1).astype(int)
     assert np.abs(decoded - picture).mean() < 4
-
-
-def _jfif(jpeg: bytes) -> bytes:
-    """The APP0 segment of a JPEG stream, empty if it has none."""
-    if jpeg[2:4] != b"\xff\xe0":
-        return b""
-    return jpeg[2 : 4 + int.from_bytes(jpeg[4:6], "big")]
 
 
 def test_planar_configuration_1(picture: np.ndarray, decoder: Decoder, saved: Saved) -> None:
