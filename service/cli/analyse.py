@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cli.options import ConfigFile
 from service.config import AnalysisSettings, ConfigurationError, load_settings
@@ -63,7 +64,12 @@ def analyse(
     except (ConfigurationError, ModelPackageError, InferenceError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    with closing(analyser), Progress(console=errors, transient=True) as progress:
+    with (
+        closing(analyser),
+        warnings.catch_warnings(),
+        Progress(console=errors, transient=True) as progress,
+    ):
+        warnings.simplefilter("ignore")  # pydicom quotes the values that it warns of
         for file in progress.track(files, description="analysing"):
             row = analyse_file(analyser, file, out)
             rows.append(row)
@@ -81,24 +87,15 @@ def _settings(config: Path | None, model: Path | None) -> AnalysisSettings:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("file", "outcome", "malignant", "decision", "frame", "region", "reason")
+    table = Table(Column("file", overflow="fold"), Column("result", no_wrap=True))
+    table.add_column("frame, region or reason", no_wrap=True)
     for row in rows:
-        score = row.probability_malignant
+        result, details = row.outcome.replace("_", " "), row.reason or ""
+        if row.probability_malignant is not None and row.region is not None:
+            result = f"{row.decision}, score {100 * row.probability_malignant:.1f} %"
+            details = "{}, {},{}–{},{}".format(row.frame, *row.region)
         table.add_row(
-            escape(row.file),
-            row.outcome.replace("_", " "),
-            "" if score is None else f"{100 * score:.1f} %",
-            row.decision or "",
-            str(row.frame or ""),
-            "" if row.region is None else "{}–{} × {}–{}".format(*_spans(row.region)),
-            row.reason or "",
-            style=_STYLES.get(row.decision or row.outcome),
+            escape(row.file), result, details, style=_STYLES.get(row.decision or row.outcome)
         )
-    table.caption = "Unverified AI result, research use only."
+    table.caption = "Malignancy score. Unverified AI result, research use only."
     return table
-
-
-def _spans(region: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Columns, then rows."""
-    left, top, right, bottom = region
-    return left, right, top, bottom
