@@ -88,7 +88,10 @@ class Database:
             ) from None
         with turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:  # closing would not do where a child was forked meanwhile
+                fcntl.flock(turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self._writer.dispose()
