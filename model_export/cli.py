@@ -145,7 +145,8 @@ def evaluate(
     if fold is not None:
         images = in_folds(images, (fold,))
     loaded = load_model_package(package)
-    result = evaluate(Scorer(loaded, AnalysisSettings(model=package)), images)
+    scorer = Scorer(loaded, AnalysisSettings(model=package))
+    result = evaluate(scorer, loaded.manifest.threshold, images)
     if record is not None:
         record_evaluation(loaded, record, result)
     print(json.dumps(asdict(result), indent=2))

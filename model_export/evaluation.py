@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from dicom_sr.finding import Box, Decision
 from model_export.dataset import LabelledImage
 from model_export.statistics import AucInterval, auc_interval
 from service.analysis.inference import Scorer
@@ -44,8 +45,10 @@ class Evaluation:
     lesion_share: float
 
 
-def evaluate(scorer: Scorer, images: Sequence[LabelledImage]) -> Evaluation:
+def evaluate(scorer: Scorer, threshold: float, images: Sequence[LabelledImage]) -> Evaluation:
     """Score every image as the service does (no cropping: the data sets are cropped already).
+
+    threshold: the package's operating point; it also says which logit's CAM is judged.
 
     The AUC's interval is DeLong's over images; where a patient has two images it is a little too
     narrow. Raises ValueError if a class is missing.
@@ -58,7 +61,9 @@ def evaluate(scorer: Scorer, images: Sequence[LabelledImage]) -> Evaluation:
         score = scorer.score(pixels)
         scores.append(score.probability_malignant)
         if mask.any():
-            cam = score.cam_for(score.probability_malignant >= scorer.threshold)
+            positive = score.probability_malignant >= threshold
+            decision = Decision.MALIGNANT if positive else Decision.BENIGN
+            cam = scorer.heatmap(score, decision, Box(0, 0, mask.shape[1], mask.shape[0]))
             row, column = np.unravel_index(int(cam.argmax()), cam.shape)
             hits.append(bool(mask[row, column]) and cam.max() > 0)
             energies.append(float((cam * mask).sum() / cam.sum()) if cam.max() > 0 else 0.0)
@@ -66,7 +71,7 @@ def evaluate(scorer: Scorer, images: Sequence[LabelledImage]) -> Evaluation:
     return _figures(
         labels,
         np.array(scores),
-        scorer.threshold,
+        threshold,
         patients=len({image.patient for image in images}),
         masked=len(hits),
         pointing_hits=float(np.mean(hits)) if hits else 0.0,

@@ -55,17 +55,21 @@ def export_onnx(model: Classifier, size: int, path: Path, half: bool = True) -> 
 def _fused(model: Classifier) -> Classifier:
     """A copy with each BatchNorm folded into its convolution."""
     fused = copy.deepcopy(model).eval()
-    fused.stem[0] = fuse_conv_bn_eval(fused.stem[0], fused.stem[1])
+    convolution, norm = fused.stem[0], fused.stem[1]
+    if not (isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+        raise TypeError("the stem does not begin with a convolution and its BatchNorm")
+    fused.stem[0] = fuse_conv_bn_eval(convolution, norm)
     fused.stem[1] = nn.Identity()
     for stage in (fused.layer1, fused.layer2, fused.layer3, fused.layer4):
         for block in stage:
             if not isinstance(block, Bottleneck):
                 raise TypeError(f"{type(block).__name__} is no ResNet bottleneck")
             for number in (1, 2, 3):
-                convolution, norm = f"conv{number}", f"bn{number}"
-                merged = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
-                setattr(block, convolution, merged)
-                setattr(block, norm, nn.Identity())
+                merged = fuse_conv_bn_eval(
+                    getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+                )
+                setattr(block, f"conv{number}", merged)
+                setattr(block, f"bn{number}", nn.Identity())
             if block.downsample is not None:
                 block.downsample = nn.Sequential(
                     fuse_conv_bn_eval(block.downsample[0], block.downsample[1])

@@ -42,7 +42,7 @@ class TrainingPlan:
     evidence_weight: weight of :func:`_evidence_loss`; 0 switches it off.
     """
 
-    stages: tuple[tuple[int, int], ...] = ((224, 9), (320, 8))
+    stages: tuple[tuple[int, int], ...] = ((224, 7), (288, 5))
     batch_size: int = 16
     learning_rate: float = 2e-4
     head_learning_rate: float = 8e-4

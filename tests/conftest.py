@@ -48,7 +48,7 @@ def _free_port() -> int:
 def _binary(name: str) -> str:
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if path is None:
-        pytest.skip(f"{name} is not installed (make test installs it)")
+        pytest.fail(f"{name} is not installed; `make test` installs it")
     return path
 
 
@@ -204,7 +204,17 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    folder = tmp_path / "orthanc"
+    yield from _running_orthanc(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """One for all tests of a module, which look at studies of their own."""
+    yield from _running_orthanc(tmp_path_factory.mktemp("shared"))
+
+
+def _running_orthanc(parent: Path) -> Iterator[Orthanc]:
+    folder = parent / "orthanc"
     folder.mkdir()
     server = Orthanc(folder)
     server.start()

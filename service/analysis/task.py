@@ -93,7 +93,9 @@ class AnalysisTask:
         path = self._spool.image_path(job.key)
         if not path.is_file():
             raise SpoolFileMissing
-        analysis = self._analyser.analyse(path, revision=job.revision, started_at=job.started_at)
+        # The results' dates are in the site's time zone, which is this machine's.
+        started_at = job.started_at.astimezone()
+        analysis = self._analyser.analyse(path, revision=job.revision, started_at=started_at)
         self._spool.write_results(job.key, analysis.files)
         return analysis
 

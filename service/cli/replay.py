@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.cli.options import ConfigFile
 from service.config import ConfigurationError, load_settings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import ImageState
@@ -20,7 +20,7 @@ def replay(
         typer.Argument(metavar="UID...", help="SOP Instance UIDs or image keys."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All failed images.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Put failed images back to work; what is delivered or at work already is left alone.
 

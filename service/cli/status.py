@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group
 from rich.table import Table
 
+from service.cli.options import ConfigFile
 from service.config import ConfigurationError, load_settings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import DeliveryState, ImageRow, ImageState, JournalCounts
@@ -20,7 +20,7 @@ _NEWEST = 20
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Show images by state, what waits, deliveries with their last errors, the newest images.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -17,6 +16,8 @@ from service.spool import Spool
 
 log = logging.getLogger(__name__)
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 def run(settings: Settings, publish: Callable[[str], None]) -> None:
     """Receive until SIGTERM or SIGINT, then let open associations finish.
@@ -25,9 +26,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
     Call it in the main thread. Raises ConfigurationError if an address or the spool cannot be
     used, JournalError if the journal cannot.
     """
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
         journal = Journal(settings.journal_url)
         stack.callback(journal.close)
@@ -52,7 +51,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
                 f" {error.strerror}"
             ) from error
         log.info("%s receives on port %d", settings.ingest.ae_title, scp.port)
-        ended.wait()
+        signal.sigwait(_ENDING)
         log.info("open associations have %.0f s to finish", settings.ingest.drain_seconds)
         scp.stop(settings.ingest.drain_seconds)
 
