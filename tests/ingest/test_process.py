@@ -53,8 +53,14 @@ class Process:
         return self.process.wait(seconds)
 
     def listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.settings.ingest.port)) == 0
+        return _answers(self.settings.ingest.port) and _answers(
+            self.settings.monitoring.ingest_port
+        )
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
