@@ -44,14 +44,18 @@ def set_up_logging(role: str, level: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line(role))
+    handler.addFilter(_may_be_heard)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    for name in _SILENT:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
+
+
+def _may_be_heard(record: logging.LogRecord) -> bool:
+    """Here and not by levels, because pydicom sets its own again when it is imported later."""
+    return record.name.partition(".")[0] not in _SILENT
 
 
 def fault(error: BaseException) -> str:

@@ -73,3 +73,12 @@ def test_pydicom_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
         Dataset().StudyDate = "Doe^Jane"
     assert not warned
     assert "Doe" not in capsys.readouterr().err
+
+
+def test_pydicom_quotes_no_value_if_it_is_imported_later(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging("ingest", "INFO")
+    logging.getLogger("pydicom").setLevel(logging.WARNING)  # as its import does
+    Dataset().StudyDate = "Doe^Jane"
+    assert "Doe" not in capsys.readouterr().err
