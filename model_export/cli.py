@@ -66,6 +66,9 @@ def export(
         int | None, typer.Option(help="Input size in pixels; that of the training by default.")
     ] = None,
     half: Annotated[bool, typer.Option(help="Store the weights as float16.")] = True,
+    note: Annotated[
+        str | None, typer.Option(help="What else a reader of the card should know of the run.")
+    ] = None,
 ) -> None:
     """Calibrate on fold 4 and write a model package."""
     import numpy as np
@@ -117,6 +120,7 @@ def export(
             "training seconds": round(sum(row["seconds"] for row in history)),
             "weights stored as": "float16, computed in float32" if half else "float32",
             "seed": plan.seed,
+            **({"note": note} if note else {}),
         },
     )
     Console(stderr=True).print(f"wrote the model package {out}")
