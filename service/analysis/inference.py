@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dicom_sr.finding import Box, Decision
 from service.analysis.model_package import ModelPackage
+from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import cam_to_image, preprocess
 from service.config import AnalysisSettings
 

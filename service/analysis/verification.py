@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.analysis.inference import INPUT, OUTPUTS, InferenceError, make_session
 from service.analysis.model_package import ModelPackage
+from service.analysis.onnx_runtime import ort
 from service.config import AnalysisSettings
 
 _TOLERANCE = 1e-4
