@@ -94,7 +94,8 @@ class NotAnalysed:
     """Why an image was not scored.
 
     code: stable machine-readable reason, lower-case words joined by hyphens.
-    text: one English sentence for a reader; holds nothing of the patient.
+    text: one English sentence in ASCII (the report may be without a character set) for a reader;
+        holds nothing of the patient.
     """
 
     code: str

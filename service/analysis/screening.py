@@ -89,7 +89,7 @@ def screen_frame(
     boxes = tuple(box for box in boxes if min(box.width, box.height) >= SMALLEST_EDGE)
     if not boxes:
         return NotAnalysed(
-            "too-small", f"The picture is smaller than {SMALLEST_EDGE} × {SMALLEST_EDGE} pixels."
+            "too-small", f"The picture is smaller than {SMALLEST_EDGE} x {SMALLEST_EDGE} pixels."
         )
     coloured = coloured_pixels(frame)
     grey = tuple(box for box in boxes if _solid_share(_inside(coloured, box)) <= coloured_share)

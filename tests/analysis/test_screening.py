@@ -169,6 +169,7 @@ def test_a_small_box_is_refused(edge: int, passes: bool, tissue: Dataset) -> Non
     assert isinstance(result, Screened) == passes
     if isinstance(result, NotAnalysed):
         assert result.code == "too-small"
+        assert result.text.isascii(), "a report may have no character set"
 
 
 @pytest.mark.parametrize("with_region", [True, False])
