@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,16 @@ from service.storage_scp import LocalArchive
 from service.supervisor import Supervisor
 
 _FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
+_SUFFIXES = (".sr.dcm", ".sc.dcm", ".png")
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file that was sent; ``key`` is its image's in the journal, None if it was not stored."""
+
+    path: Path
+    answer: str
+    key: str | None
 
 
 @dataclass(frozen=True)
@@ -58,16 +69,20 @@ def _sop_class(path: Path) -> str | None:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or every file below the folder that is not hidden.
+    """The file itself, or every file below the folder but hidden ones and a medium's directory.
 
     Raises FileNotFoundError where there is none.
     """
     if path.is_file():
         return [path]
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in path.rglob("*") if p.is_file() and not _is_aside(p.name))
     if not files:
         raise FileNotFoundError(f"there are no files in {path}")
     return files
+
+
+def _is_aside(name: str) -> bool:
+    return name.startswith(".") or name == "DICOMDIR"
 
 
 class Demonstration:
@@ -86,67 +101,76 @@ class Demonstration:
         ingest = self.settings.ingest
         return Peer(ingest.host, ingest.port, ingest.ae_title)
 
-    def send(
-        self, files: Sequence[Path], on_sent: Callable[[SendOutcome], None]
-    ) -> list[SendOutcome]:
-        """C-STORE the files as a scanner would; what is no DICOM is wrapped first."""
-        return send_files(files, self.scanner_target, "DEMO", on_sent)
+    def send(self, files: Sequence[Path], on_sent: Callable[[SendOutcome], None]) -> list[SentFile]:
+        """C-STORE the files as a scanner would; what is no DICOM is wrapped first.
+
+        Raises AssociationFailed.
+        """
+        sent = []
+
+        def keep(outcome: SendOutcome) -> None:
+            on_sent(outcome)
+            key = self._newest_key(outcome.sop_instance_uid) if outcome.stored else None
+            sent.append(SentFile(outcome.path, outcome.text, key))
+
+        send_files(files, self.scanner_target, "DEMO", keep)
+        return sent
+
+    def _newest_key(self, sop_instance_uid: str | None) -> str | None:
+        """Of the image that was just stored: other files may have the same SOP Instance UID."""
+        keys = self._journal.keys_of(sop_instance_uid) if sop_instance_uid else []
+        return keys[-1] if keys else None
 
     def wait(
         self,
-        sent: Sequence[SendOutcome],
+        sent: Sequence[SentFile],
         timeout: float,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Wait until each stored file is final, or nothing has moved for ``timeout`` seconds."""
-        uids = {outcome.sop_instance_uid for outcome in sent if outcome.stored}
+        stored = [file for file in sent if file.key]
         moved, before = time.monotonic(), -1
         while time.monotonic() - moved < timeout:
-            done = sum(self._is_final(uid) for uid in uids)
+            done = sum(_is_final(self.row(file)) for file in stored)
             if done != before:
                 moved, before = time.monotonic(), done
-                on_progress(done, len(uids))
-            if done == len(uids):
+                on_progress(done, len(stored))
+            if done == len(stored):
                 return
             time.sleep(0.1)
 
-    def _is_final(self, sop_instance_uid: str | None) -> bool:
-        row = self.row(sop_instance_uid)
-        return row is not None and row.state in _FINAL
+    def row(self, sent: SentFile) -> ImageRow | None:
+        return self._journal.image(sent.key) if sent.key else None
 
-    def row(self, sop_instance_uid: str | None) -> ImageRow | None:
-        keys = self._journal.keys_of(sop_instance_uid) if sop_instance_uid else []
-        return self._journal.image(keys[-1]) if keys else None
-
-    def rows(self, sent: Sequence[SendOutcome], folder: Path) -> list[DemoRow]:
+    def rows(self, sent: Sequence[SentFile], folder: Path) -> list[DemoRow]:
         """The table; copies what the archive holds, and the pictures, into ``folder``."""
-        return [self._table_row(outcome, folder) for outcome in sent]
+        return [self._table_row(file, folder) for file in sent]
 
-    def _table_row(self, sent: SendOutcome, folder: Path) -> DemoRow:
+    def _table_row(self, sent: SentFile, folder: Path) -> DemoRow:
         name = sent.path.name
-        row = self.row(sent.sop_instance_uid) if sent.stored else None
+        row = self.row(sent)
         if row is None:
-            return DemoRow(name, "not stored", sent.text, None, (), False)
+            return DemoRow(name, "not stored", sent.answer, None, (), False)
         outcome = row.outcome
-        archived = [self.in_archive(row.key, item) for item in outcome.objects] if outcome else []
-        found = [path for path in archived if path is not None]
+        objects = outcome.objects if outcome else ()
+        archived = {item: path for item in objects if (path := self.in_archive(row.key, item))}
         analysed = outcome is not None and outcome.probability_malignant is not None
         label = "analysed" if analysed else "not analysed" if outcome else str(row.state)
-        detail = (outcome.reason_text or outcome.decision if outcome else row.last_error) or ""
+        said = outcome.reason_text or outcome.decision if outcome else row.ignored_reason
+        final = _is_final(row) and row.state is not ImageState.FAILED
         return DemoRow(
             file=name,
             outcome=label,
-            detail=detail,
+            detail=row.last_error or said or "",
             probability_malignant=outcome.probability_malignant if outcome else None,
-            results=self._copied(row, found, folder / sent.path.stem),
-            complete=row.state in _FINAL - {ImageState.FAILED} and len(found) == len(archived),
+            results=self._copied(row.key, archived, _free_stem(folder, sent.path.stem)),
+            complete=final and len(archived) == len(objects),
         )
 
-    def _copied(self, row: ImageRow, archived: Sequence[Path], stem: Path) -> tuple[Path, ...]:
+    def _copied(self, key: str, archived: Mapping[str, Path], stem: Path) -> tuple[Path, ...]:
         """``stem.sr.dcm``, ``stem.sc.dcm`` from the archive, ``stem.png`` from the spool."""
-        objects = row.outcome.objects if row.outcome else ()
-        sources = {f".{item}": path for item, path in zip(objects, archived, strict=False)}
-        picture = self._spool.results_folder(row.key) / "overlay.png"
+        sources = {f".{item}": path for item, path in archived.items()}
+        picture = self._spool.results_folder(key) / "overlay.png"
         if picture.is_file():
             sources[".png"] = picture
         copies = []
@@ -159,6 +183,23 @@ class Demonstration:
         """Where the archive keeps this result; None if it does not."""
         result = pydicom.dcmread(self._spool.results_folder(key) / item, stop_before_pixels=True)
         return self._archive.find(result.SOPInstanceUID)
+
+
+def _is_final(row: ImageRow | None) -> bool:
+    """Whether nothing more will happen: it ended, or it has a result and nothing to deliver."""
+    if row is None:
+        return False
+    return row.state in _FINAL or (row.outcome is not None and not row.deliveries)
+
+
+def _free_stem(folder: Path, stem: str) -> Path:
+    """``folder/stem``, or with -2, -3 … if another file's results have that name."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(
+        folder / name
+        for name in names
+        if not any((folder / (name + suffix)).exists() for suffix in _SUFFIXES)
+    )
 
 
 @contextmanager

@@ -241,6 +241,7 @@ def dcmtk() -> Callable[..., subprocess.CompletedProcess[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             timeout=60,
             check=False,
         )

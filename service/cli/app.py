@@ -96,12 +96,13 @@ def _report(error: Exception) -> int:
     from service.analysis.model_package import ModelPackageError
     from service.journal.database import JournalError
     from service.queue.publisher import BrokerUnavailable
+    from service.scu import AssociationFailed
     from service.supervisor import SupervisorError
 
     code = RUNTIME_FAILURE
     if isinstance(error, ConfigurationError | ModelPackageError):
         code, text = BAD_CONFIGURATION, str(error)
-    elif isinstance(error, JournalError | BrokerUnavailable | SupervisorError):
+    elif isinstance(error, JournalError | BrokerUnavailable | AssociationFailed | SupervisorError):
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from service.log import set_up_logging
 
 if TYPE_CHECKING:
     from service.demo import Demonstration, DemoRow
@@ -41,6 +44,7 @@ def demo(
     """Start everything on this machine, send real ultrasound by C-STORE, show what comes back."""
     from service.demo import demonstration, files_in, packaged_ultrasound
 
+    set_up_logging("demo", "WARNING")
     console = Console()
     try:
         files = files_in(images) if images is not None else packaged_ultrasound()
@@ -57,7 +61,8 @@ def demo(
         )
         rows = _send_and_wait(running, files, out, timeout, console)
         console.print(_table(rows, out))
-        console.print(f"The archive of the local PACS is {out / 'pacs'}. Research use only.")
+        console.print(f"The archive of the local PACS is {escape(str(out / 'pacs'))}.")
+        console.print("Research use only.")
         missing = sum(not row.complete for row in rows)
         if missing:
             console.print(f"[red]{missing} of {len(rows)} files have no complete result[/]")
@@ -93,16 +98,16 @@ def _send_and_wait(
 
 def _table(rows: Sequence[DemoRow], out: Path) -> Table:
     table = Table(show_lines=True)
-    for title in ("file", "outcome", "malignant", f"results in {out}"):
+    for title in ("file", "outcome", "malignant", f"results in {escape(str(out))}"):
         table.add_column(title, overflow="fold")
     for row in rows:
         score = "–" if row.probability_malignant is None else f"{row.probability_malignant:.1%}"
         colour = "green" if row.complete else "red"
         table.add_row(
-            row.file,
-            f"[{colour}]{row.outcome}[/]" + (f": {row.detail}" if row.detail else ""),
+            escape(row.file),
+            f"[{colour}]{row.outcome}[/]" + (f": {escape(row.detail)}" if row.detail else ""),
             score,
-            "\n".join(path.name for path in row.results) or "–",
+            escape("\n".join(path.name for path in row.results)) or "–",
         )
     return table
 

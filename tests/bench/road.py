@@ -28,7 +28,7 @@ def measure(scratch: Path, images: int) -> list[Figure]:
             answered: list[float] = []
             sent = running.send([path], lambda _: answered.append(time.time()))  # noqa: B023
             running.wait(sent, timeout=60)
-            row = running.row(data_set.SOPInstanceUID)
+            row = running.row(sent[0])
             if row is None or row.state is not ImageState.DELIVERED or row.outcome is None:
                 raise RuntimeError("an image was not delivered")
             stored = max(
