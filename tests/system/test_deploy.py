@@ -1,0 +1,154 @@
+"""The container files say what the code does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from service.cli.app import app
+from service.config import Settings, load_settings
+from service.programs import PORT_KEYS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())
+OURS = {
+    name: service
+    for name, service in COMPOSE["services"].items()
+    if service["image"].startswith("secondread:")
+}
+PROCESS = {
+    "ingest": "ingest",
+    "analysis": "analysis",
+    "analysis-gpu": "analysis",
+    "delivery": "delivery",
+    "keeper": "keeper",
+}
+
+
+def dockerfile_environment() -> dict[str, str]:
+    return dict(re.findall(r"^(?:ENV|   ) +(\w+)=(\S+)", DOCKERFILE, re.MULTILINE))
+
+
+def ports_of(process: str) -> set[int]:
+    """Those that the process listens on by default."""
+    settings = Settings()
+    metrics = getattr(settings.monitoring, PORT_KEYS[process])
+    return {metrics, settings.ingest.port} if process == "ingest" else {metrics}
+
+
+def stages() -> dict[str, str]:
+    """The Dockerfile's stages by name."""
+    return {
+        re.search(r"AS (\w+)", stage)[1]: stage
+        for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SECONDREAD_"):
+            monkeypatch.delenv(name)
+
+
+def test_each_process_of_up_has_its_container() -> None:
+    assert OURS.keys() == PROCESS.keys()
+    assert set(PROCESS.values()) == PORT_KEYS.keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_command_is_one_of_ours(name: str) -> None:
+    command, *arguments = shlex.split(OURS[name]["command"])
+    group = typer.main.get_command(app)
+    with group.make_context("secondread", [command, *arguments]) as context:
+        found = group.get_command(context, command)
+        parsed = found.make_context(command, arguments, parent=context)
+    process = PROCESS[name]
+    assert command == ("worker" if process in ("analysis", "delivery") else process)
+    if command == "worker":
+        assert parsed.params["queue"].value == process
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_ports_are_the_configured_ones(name: str) -> None:
+    published = {int(port.rpartition(":")[2]) for port in OURS[name]["ports"]}
+    assert published == ports_of(PROCESS[name])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_environment_is_a_configuration(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variables = dockerfile_environment() | OURS[name]["environment"]
+    ours = {key: value for key, value in variables.items() if key.startswith("SECONDREAD_")}
+    assert ours.pop("SECONDREAD_CONFIG") == "/etc/secondread/secondread.toml"
+    for key, value in ours.items():
+        section: type = Settings
+        for part in key.removeprefix("SECONDREAD_").lower().split("__"):
+            assert part in section.model_fields, f"{key} is no key of the configuration"
+            section = section.model_fields[part].annotation
+        monkeypatch.setenv(key, re.sub(r"\$\{(\w+)[^}]*\}", "secret", value))
+    settings = load_settings(REPOSITORY / "deploy" / "secondread.example.toml")
+    assert settings.broker_url == "redis://broker:6379/0"
+    assert settings.journal_url == "postgresql+psycopg://secondread:secret@journal/secondread"
+    assert settings.ingest.host == "0.0.0.0"
+    assert settings.data_dir == Path("/var/lib/secondread")
+    volumes = [volume.split(":")[1] for volume in OURS[name]["volumes"]]
+    assert volumes == ["/etc/secondread/secondread.toml", str(settings.data_dir)]
+
+
+def test_the_servers_that_it_names_are_there() -> None:
+    assert {"broker", "journal"} <= COMPOSE["services"].keys()
+    for service in OURS.values():
+        assert service["depends_on"].keys() == {"broker", "journal"}
+
+
+def test_the_example_configuration_can_be_used() -> None:
+    settings = load_settings(REPOSITORY / "deploy" / "secondread.example.toml")
+    (pacs,) = settings.destinations
+    assert (pacs.name, pacs.port) == ("pacs", 104)
+    assert settings.ingest.port in ports_of("ingest")
+
+
+def test_the_image_has_both_targets_and_what_compose_asks_for() -> None:
+    assert {"cpu", "cuda"} <= stages().keys()
+    assert {service["build"]["target"] for service in OURS.values()} == {"cpu", "cuda"}
+    for target in ("cpu", "cuda"):
+        exposed = re.search(r"^EXPOSE (.*)$", stages()[target], re.MULTILINE)[1]
+        assert set(map(int, exposed.split())) == set.union(*map(ports_of, PORT_KEYS))
+        assert 'ENTRYPOINT ["secondread"]' in stages()[target]
+
+
+def test_what_the_image_copies_is_there_and_let_through() -> None:
+    ignored = (REPOSITORY / ".dockerignore").read_text().split()
+    assert ignored[0] == "*"
+    let_through = {entry.removeprefix("!") for entry in ignored if entry.startswith("!")}
+    copied = [
+        source
+        for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+    assert "model_export/reference" in copied
+    for source in copied:
+        assert (REPOSITORY / source).exists(), f"{source} is not in the repository"
+        assert source.partition("/")[0] in let_through, f"{source} is kept out by .dockerignore"
+
+
+def test_the_image_installs_no_torch() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    installed = set(project["dependencies"])
+    for target, wanted in (("cpu", {"cpu", "postgres"}), ("cuda", {"gpu", "postgres"})):
+        (extras,) = re.findall(r"pip install '/src\[([\w,]+)\]'", stages()[target])
+        assert set(extras.split(",")) == wanted
+        for extra in wanted:
+            installed |= set(project["optional-dependencies"][extra])
+    assert not [requirement for requirement in installed if "torch" in requirement]
+    assert "torch" not in re.sub(r"^#.*$", "", DOCKERFILE, flags=re.MULTILINE)
