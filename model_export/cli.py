@@ -110,8 +110,8 @@ def export(
             f"{sum(i.label for i in training)} malignant",
             "validation": f"fold {VALIDATION_FOLD}, {len(validation)} images: chose the epoch, "
             "the temperature and the threshold (Youden's index)",
-            "held out": f"fold {TEST_FOLD}; and BrEaST-Lesions-USG (Pawłowska et al., Sci Data 2024, "
-            "CC BY 4.0): neither was used to choose anything",
+            "held out": f"fold {TEST_FOLD}; and BrEaST-Lesions-USG (Pawłowska et al., Sci Data "
+            "2024, CC BY 4.0): neither was used to choose anything",
             "initial weights": "ResNet50 pruned on ImageNet, from lxd-cumt/ABM-SpConv (MIT; "
             "provenance of the weights undocumented, ImageNet terms apply upstream)",
             "epochs": f"{best['epoch']} of {plan.epochs} "
