@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Up:
                 [*self.command("up"), "--config", str(self.config)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=_without_settings(os.environ),
             )
         return self.process
 
@@ -173,6 +174,10 @@ class Up:
                 if found.name == sample and found.labels == labels:
                     return float(found.value)
         return 0.0
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environment.items() if not name.startswith("SECONDREAD_")}
 
 
 def _stat(pid: int) -> list[str]:
