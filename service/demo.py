@@ -68,23 +68,6 @@ def _sop_class(path: Path) -> str | None:
         return None
 
 
-def files_in(path: Path) -> list[Path]:
-    """The file itself, or every file below the folder but hidden ones and a medium's directory.
-
-    Raises FileNotFoundError where there is none.
-    """
-    if path.is_file():
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not _is_aside(p.name))
-    if not files:
-        raise FileNotFoundError(f"there are no files in {path}")
-    return files
-
-
-def _is_aside(name: str) -> bool:
-    return name.startswith(".") or name == "DICOMDIR"
-
-
 class Demonstration:
     """SecondRead on embedded defaults and free ports, with a local archive as its PACS."""
 

@@ -97,6 +97,16 @@ class SendOutcome:
 OnSent = Callable[[SendOutcome], None]
 
 
+def files_below(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files themselves, and of each folder all below it but hidden ones and a DICOMDIR."""
+    for path in paths:
+        if path.is_dir():
+            inside = (item for item in sorted(path.rglob("*")) if item.is_file())
+            yield from (i for i in inside if not i.name.startswith(".") and i.name != "DICOMDIR")
+        else:
+            yield path
+
+
 def storage_object(path: Path) -> StorageObject:
     """A Part 10 file, to be sent with the bytes it has. Raises UnreadableFile."""
     try:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from service.demo import Demonstration, DemoRow
 
 _MARK = ".secondread-demo"
+_LONG_NAME = 26
 
 
 def demo(
     images: Annotated[
         Path | None,
         typer.Argument(
-            help="File or folder with DICOM, PNG or JPEG; pydicom's ultrasound files without it."
+            exists=True,
+            help="File or folder with DICOM, PNG or JPEG; pydicom's ultrasound files without it.",
         ),
     ] = None,
     once: Annotated[
@@ -42,12 +44,15 @@ def demo(
     ] = 300,
 ) -> None:
     """Start everything on this machine, send real ultrasound by C-STORE, show what comes back."""
-    from service.demo import demonstration, files_in, packaged_ultrasound
+    from service.demo import demonstration, packaged_ultrasound
+    from service.scu import files_below
 
     set_up_logging("demo", "WARNING")
     console = Console()
+    files = list(files_below([images])) if images is not None else packaged_ultrasound()
+    if not files:
+        raise typer.BadParameter(f"there are no files in {images}")
     try:
-        files = files_in(images) if images is not None else packaged_ultrasound()
         _make_anew(out)
     except OSError as error:
         raise typer.BadParameter(str(error)) from error
@@ -97,9 +102,13 @@ def _send_and_wait(
 
 
 def _table(rows: Sequence[DemoRow], out: Path) -> Table:
-    table = Table(show_lines=True)
-    for title in ("file", "outcome", "malignant", f"results in {escape(str(out))}"):
-        table.add_column(title, overflow="fold")
+    table = Table(show_lines=True, expand=True)
+    results = [path.name for row in rows for path in row.results]
+    table.add_column("file", overflow="fold", width=_whole([row.file for row in rows]))
+    table.add_column("outcome", overflow="fold", ratio=1)
+    table.add_column("malignant", no_wrap=True)
+    title = f"in {escape(str(out))}"
+    table.add_column(title, overflow="fold", width=_whole([title, *results]))
     for row in rows:
         score = "–" if row.probability_malignant is None else f"{row.probability_malignant:.1%}"
         colour = "green" if row.complete else "red"
@@ -110,6 +119,11 @@ def _table(rows: Sequence[DemoRow], out: Path) -> Table:
             escape("\n".join(path.name for path in row.results)) or "–",
         )
     return table
+
+
+def _whole(names: Sequence[str]) -> int:
+    """Width of a column in characters, so that names as long as usual are not broken."""
+    return min(_LONG_NAME, max(map(len, names), default=0))
 
 
 def _make_anew(folder: Path) -> None:

@@ -67,7 +67,7 @@ def send(
 
     Exit code 0 if all were stored, 1 if anything was not, 2 for a mistake in the arguments.
     """
-    files = list(_files(paths))
+    files = list(scu.files_below(paths))
     if not files:
         raise typer.BadParameter("no files in there", param_hint="PATH...")
     console = Console(stderr=True)
@@ -94,16 +94,6 @@ def send(
     missing = sum(not outcome.stored for outcome in outcomes)
     if missing:
         _fail(f"{missing} of {len(outcomes)} files were not stored")
-
-
-def _files(paths: Iterable[Path]) -> Iterable[Path]:
-    """The files themselves, and every file below a folder that is not hidden."""
-    for path in paths:
-        if path.is_dir():
-            inside = (item for item in path.rglob("*") if not item.name.startswith("."))
-            yield from sorted(item for item in inside if item.is_file())
-        else:
-            yield path
 
 
 def _table(outcomes: Iterable[scu.SendOutcome]) -> Table:

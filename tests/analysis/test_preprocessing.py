@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from dicom_sr.finding import Box, Decision
 from service.analysis.inference import OUTPUTS, InferenceError, Scorer
 from service.analysis.model_package import ModelPackage
+from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import (
     Placement,
     Preprocessing,

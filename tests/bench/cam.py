@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx.utils import Extractor
 from pytorch_grad_cam import GradCAM
@@ -18,13 +17,14 @@ from rich.progress import track
 
 from model_export.export import export_onnx
 from model_export.network import MALIGNANT, Classifier
+from service.analysis.onnx_runtime import ort
 from tests.bench.result import Figure
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def measure(scratch: Path, size: int, rounds: int) -> list[Figure]:

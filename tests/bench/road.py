@@ -16,7 +16,7 @@ from tests.bench.result import Figure
 
 def measure(scratch: Path, images: int) -> list[Figure]:
     """Send one image at a time to an idle service; each is new by its SOP Instance UID."""
-    source = next(p for p in packaged_ultrasound() if p.name == "examples_rgb_color.dcm")
+    source = next(p for p in packaged_ultrasound() if p.name == "examples_palette.dcm")
     data_set = pydicom.dcmread(source)
     overheads, inferences = [], []
     with demonstration(scratch / "pacs") as running:

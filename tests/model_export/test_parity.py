@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from model_export.export import export_onnx
 from model_export.network import BENIGN, MALIGNANT, Classifier
+from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
 
 SIZE = 320
@@ -49,9 +49,9 @@ def references(classifier: Classifier, breast_images: Sequence[Path]) -> list[Re
     return found
 
 
-def _session(classifier: Classifier, path: Path, half: bool) -> onnxruntime.InferenceSession:
+def _session(classifier: Classifier, path: Path, half: bool) -> ort.InferenceSession:
     export_onnx(classifier, SIZE, path, half=half)
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def _full_size(raw: NDArray[np.float32]) -> NDArray[np.float32]:
