@@ -8,20 +8,17 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY dicom_sr dicom_sr
-COPY model_export/__init__.py model_export/__init__.py
-COPY model_export/reference model_export/reference
+COPY model_export model_export
 
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     SECONDREAD_DATA_DIR=/var/lib/secondread \
-    SECONDREAD_ANALYSIS__MODEL=/opt/secondread/model \
     SECONDREAD_INGEST__HOST=0.0.0.0 \
     SECONDREAD_MONITORING__HOST=0.0.0.0
 RUN groupadd --gid 10001 secondread \
     && useradd --uid 10001 --gid 10001 --no-create-home secondread \
     && install --directory --owner 10001 --group 10001 /var/lib/secondread
-COPY model_export/reference /opt/secondread/model
 
 FROM base AS cpu
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
