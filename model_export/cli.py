@@ -12,14 +12,21 @@ import typer
 from rich.console import Console
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Train, export and judge SecondRead's models."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, export and judge SecondRead's models.",
 )
 
 TRAINING_FOLDS, VALIDATION_FOLD, TEST_FOLD = (1, 2, 3), 4, 5
 
 Data = Annotated[
     Path,
-    typer.Option(help="Folder with manifest.csv (file, label, patient_id, fold5), images, masks/."),
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="Folder with manifest.csv (file, label, patient_id, fold5), images, masks/.",
+    ),
 ]
 
 
@@ -29,7 +36,11 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run continues there.")],
     weights: Annotated[
         Path | None,
-        typer.Option(help="torchvision resnet50 state dict as .npz; random weights without it."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="torchvision resnet50 state dict as .npz; random weights without it.",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 lets torch choose.")] = 0,
 ) -> None:
@@ -132,7 +143,8 @@ def evaluate(
     package: Annotated[Path, typer.Argument(help="Folder of a model package.")],
     data: Data,
     fold: Annotated[
-        int | None, typer.Option(help="Only this fold of the manifest; all images without it.")
+        int | None,
+        typer.Option(help="Only this fold; without it all images, those of the training too."),
     ] = None,
     record: Annotated[
         str | None, typer.Option(help="Write the figures into manifest and card under this title.")
@@ -158,8 +170,12 @@ def evaluate(
 
 
 def main() -> None:
-    """Entry point; says so where the extra is not installed."""
+    """Entry point: what the user can mend becomes one line and exit code 1."""
+    from service.analysis.model_package import ModelPackageError
+
     try:
         app()
     except ModuleNotFoundError as error:
         sys.exit(f"{error.name} is not installed: pip install 'secondread[cpu,model]'")
+    except (OSError, ValueError, ModelPackageError) as error:
+        sys.exit(f"secondread-model: {error}")
