@@ -136,7 +136,10 @@ def test_what_the_image_copies_is_there_and_let_through() -> None:
         for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE)
         for source in line.split()[:-1]
     ]
-    assert "model_export/reference" in copied
+    assert "model_export" in copied
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    carried = project["tool"]["setuptools"]["package-data"]["model_export"]
+    assert "reference/*" in carried, "the installed package would lack the reference model"
     for source in copied:
         assert (REPOSITORY / source).exists(), f"{source} is not in the repository"
         assert source.partition("/")[0] in let_through, f"{source} is kept out by .dockerignore"
