@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pydicom import Dataset
 
 from service.analysis.analyser import Analyser
+from service.analysis.decode import Decoder
 from service.analysis.model_package import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -140,3 +141,9 @@ def tissue() -> Dataset:
     dataset = wrap_pixels(speckle(240, 320), "tissue")
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "BREAST", "0001"]
     return dataset
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(seconds=20, megabytes=1024) as decoder:
+        yield decoder
