@@ -218,6 +218,11 @@ class Settings(BaseSettings):
         return destinations
 
     @property
+    def spool_dir(self) -> Path:
+        """Folder of the received files and of the results."""
+        return self.data_dir / "spool"
+
+    @property
     def journal_url(self) -> str:
         """SQLAlchemy URL of the journal."""
         return self.journal.url.get_secret_value() or (

@@ -71,12 +71,11 @@ def _sop_class(path: Path) -> str | None:
 class Demonstration:
     """SecondRead on embedded defaults and free ports, with a local archive as its PACS."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, archive: LocalArchive) -> None:
+    def __init__(self, settings: Settings, archive: LocalArchive, journal: Journal) -> None:
         self.settings = settings
-        self._supervisor = supervisor
         self._archive = archive
-        self._journal = Journal(settings.journal_url)
-        self._spool = Spool(settings.data_dir / "spool")
+        self._journal = journal
+        self._spool = Spool(settings.spool_dir)
 
     @property
     def scanner_target(self) -> Peer:
@@ -212,7 +211,9 @@ def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[D
         supervisor.start()
         stack.callback(supervisor.stop)
         supervisor.wait_ready(ready_seconds)
-        yield Demonstration(settings, supervisor, archive)
+        journal = Journal(settings.journal_url)
+        stack.callback(journal.close)
+        yield Demonstration(settings, archive, journal)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -160,7 +160,7 @@ def run(settings: Settings) -> int:
     # Blocked, for all threads: sigtimedwait() fetches them, and no handler interrupts a look.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
-        spool = Spool(settings.data_dir / "spool")
+        spool = Spool(settings.spool_dir)
         spool.prepare()
         journal = Journal(settings.journal_url)
         stack.callback(journal.close)

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, ExplicitVRLittleEndian, UltrasoundImageStorage
+from pydicom.uid import UID, UltrasoundImageStorage
 
-from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_sr.part10 import file_meta
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 """Of files that are pictures by their names."""
@@ -111,7 +110,7 @@ def wrap_pixels(pixels: NDArray[np.uint8], identity: str) -> Dataset:
     content = pixels.tobytes()
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OB"
-    dataset.file_meta = _file_meta(dataset)
+    dataset.file_meta = file_meta(dataset)
     return dataset
 
 
@@ -129,16 +128,6 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     if (colour == colour[..., :1]).all():
         return np.ascontiguousarray(colour[..., 0])
     return colour
-
-
-def _file_meta(dataset: Dataset) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    return meta
 
 
 def _uid(identity: str, kind: str) -> UID:

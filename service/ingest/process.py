@@ -31,7 +31,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         journal = Journal(settings.journal_url)
         stack.callback(journal.close)
         journal.migrate()
-        spool = Spool(settings.data_dir / "spool")
+        spool = Spool(settings.spool_dir)
         metrics = Metrics()
         metrics.spool_free_bytes.set_function(spool.free_bytes)
         scp = StorageScp(settings.ingest, spool, journal, publish, metrics)

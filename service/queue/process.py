@@ -42,7 +42,7 @@ def run_worker(
     Raises JournalError, and what ``open_handler`` raises.
     """
     with ExitStack() as stack:
-        spool = Spool(settings.data_dir / "spool")
+        spool = Spool(settings.spool_dir)
         spool.prepare()
         journal = Journal(settings.journal_url)
         stack.callback(journal.close)
