@@ -1,4 +1,4 @@
-"""What is fixed on validation data: the temperature and the operating point."""
+"""What is fixed on validation data: the temperature and the operating points."""
 
 from __future__ import annotations
 
@@ -11,19 +11,44 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from model_export.network import MALIGNANT, Classifier
-from model_export.statistics import youden_threshold
+from model_export.statistics import (
+    expected_calibration_error,
+    threshold_for_sensitivity,
+    youden_threshold,
+)
+
+LEAST_SENSITIVITY = 0.95
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """name: what a site chooses it by. threshold: malignant from it on. rule: how it was found.
+
+    sensitivity, specificity: at the threshold, on the validation images that fixed it.
+    """
+
+    name: str
+    threshold: float
+    rule: str
+    sensitivity: float
+    specificity: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: divides the logits (Guo et al., ICML 2017). threshold: malignant from it on."""
+    """temperature: divides the logits (Guo et al., ICML 2017).
+
+    operating_points: the first one is what the package uses unless the site chooses another.
+    calibration_error: expected calibration error (0–1) on the validation images, after it.
+    """
 
     temperature: float
-    threshold: float
+    operating_points: tuple[OperatingPoint, ...]
+    calibration_error: float
 
 
 def calibrate(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> Calibration:
-    """Fit the temperature by likelihood, then the operating point by Youden's index.
+    """Fit the temperature by likelihood, then fix the operating points by their rules.
 
     labels: ``(N,)`` 1 = malignant. logits: ``(N, 2)``, both of validation images.
     """
@@ -35,7 +60,31 @@ def calibrate(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> Calibra
     fit = minimize_scalar(negative_log_likelihood, bounds=(-3.0, 3.0), method="bounded")
     temperature = float(np.exp(fit.x))
     scores = softmax(logits / temperature, axis=1)[:, MALIGNANT]
-    return Calibration(temperature, youden_threshold(labels, scores))
+
+    def point(name: str, threshold: float, rule: str) -> OperatingPoint:
+        threshold = round(threshold, 4)
+        positive = scores >= threshold
+        return OperatingPoint(
+            name,
+            threshold,
+            rule,
+            sensitivity=float(positive[labels == 1].mean()),
+            specificity=float((~positive[labels == 0]).mean()),
+        )
+
+    sensitive = threshold_for_sensitivity(labels, scores, LEAST_SENSITIVITY)
+    return Calibration(
+        temperature,
+        (
+            point(
+                "sensitive",
+                sensitive,
+                f"the highest threshold with a sensitivity ≥ {LEAST_SENSITIVITY:.2f} on validation",
+            ),
+            point("youden", youden_threshold(labels, scores), "Youden's index on validation"),
+        ),
+        expected_calibration_error(labels, scores),
+    )
 
 
 @torch.no_grad()

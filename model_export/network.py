@@ -1,13 +1,11 @@
-"""ResNet50 with the study's head, and the analytic Grad-CAM that is exported with it."""
+"""A backbone with the study's head, and the analytic Grad-CAM that is exported with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet50
-from torchvision.models.resnet import ResNet
+
+from model_export.backbones import BackboneName, make_backbone
 
 BENIGN, MALIGNANT = 0, 1
 CLASSES = ("benign", "malignant")
@@ -17,50 +15,34 @@ class Classifier(nn.Module):
     """Backbone features → global average pooling → FC 512 → ReLU → FC 2 (logits).
 
     Input ``(N, 3, S, S)`` float32, output ``(N, 2)`` logits in the order of ``CLASSES``.
+
+    name: the backbone. size: edge of the input in pixels; only the Vision Transformer is bound
+    to it, the others take any. dropout: probability, on the pooled features.
+    Raises ValueError if the backbone cannot take the size.
     """
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(
+        self, name: BackboneName = "resnet50", size: int = 224, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        backbone: ResNet = resnet50(weights=None)
-        self.stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool)
-        self.layer1 = backbone.layer1
-        self.layer2 = backbone.layer2
-        self.layer3 = backbone.layer3
-        self.layer4 = backbone.layer4
+        self.name = name
+        self.backbone = make_backbone(name, size)
         self.dropout = nn.Dropout(dropout)
-        self.fc1 = nn.Linear(2048, 512)
+        self.fc1 = nn.Linear(self.backbone.widths[1], 512)
         self.fc2 = nn.Linear(512, len(CLASSES))
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of the third and of the last stage, at stride 16 and 32."""
-        third = self.layer3(self.layer2(self.layer1(self.stem(x))))
-        return third, self.layer4(third)
+        """The middle and the last feature map; see :mod:`model_export.backbones`."""
+        return self.backbone.stages(x)
 
     def head(self, features: Tensor) -> Tensor:
+        """Logits ``(N, 2)`` of the last map ``(N, K, h, w)``."""
         pooled = self.dropout(features.mean(dim=(2, 3)))
         logits: Tensor = self.fc2(torch.relu(self.fc1(pooled)))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.stages(x)[1])
-
-
-def load_torchvision_weights(model: Classifier, state: Mapping[str, Tensor]) -> None:
-    """Load a torchvision ``resnet50`` state dict (its 1000-class ``fc`` is left out).
-
-    Raises RuntimeError if a key of the backbone is missing or has another shape.
-    """
-    renamed = {}
-    for key, value in state.items():
-        if key.startswith("fc."):
-            continue
-        key = key.replace("conv1.", "stem.0.", 1) if key.startswith("conv1.") else key
-        key = key.replace("bn1.", "stem.1.", 1) if key.startswith("bn1.") else key
-        renamed[key] = value
-    missing, unexpected = model.load_state_dict(renamed, strict=False)
-    absent = [key for key in missing if not key.startswith(("fc1.", "fc2."))]
-    if absent or unexpected:
-        raise RuntimeError(f"not a resnet50 state dict: missing {absent}, unexpected {unexpected}")
 
 
 class AnalyticCam(nn.Module):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from service.cli.lazy import lazy_group
 from service.config import ConfigurationError
 from service.log import fault
 
@@ -33,28 +32,8 @@ COMMANDS = {
 """Where each command lies: a function, or a group of commands."""
 
 
-class _Commands(TyperGroup):
-    """Imports a command when it is asked for: the storage SCP never loads ONNX Runtime."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(module), name)
-        if not isinstance(found, typer.Typer):
-            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            alone.command(cmd_name)(found)
-            found = alone
-        command = typer.main.get_command(found)
-        command.name = cmd_name
-        return command
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=lazy_group(COMMANDS),
     help="A second reader for breast ultrasound inside a hospital's PACS. Research use only.",
     no_args_is_help=True,
     add_completion=False,
