@@ -20,16 +20,19 @@ from model_export.statistics.delong import (
 from model_export.statistics.groups import MeansTest, SharesTest, compare_means, compare_shares
 from model_export.statistics.paired import McNemarTest, mcnemar
 from model_export.statistics.proportions import Confusion, Proportion
+from model_export.statistics.readers import Contrast, ReadersTest, obuchowski_rockette
 from model_export.statistics.roc import auc, threshold_for_sensitivity, youden_threshold
 
 __all__ = [
     "AucInterval",
     "Confusion",
+    "Contrast",
     "DeLongTest",
     "Interval",
     "McNemarTest",
     "MeansTest",
     "Proportion",
+    "ReadersTest",
     "ReliabilityCurve",
     "SharesTest",
     "auc",
@@ -42,6 +45,7 @@ __all__ = [
     "delong_test",
     "expected_calibration_error",
     "mcnemar",
+    "obuchowski_rockette",
     "reliability_curve",
     "threshold_for_sensitivity",
     "youden_threshold",
