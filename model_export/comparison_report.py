@@ -1,0 +1,156 @@
+"""What ``compare`` tells: Table 2, the ROC figure and DeLong's tests, as in the paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from model_export.comparison import TRAIN, Candidate, ImageSet, Pair, Row, pairs, rows
+from model_export.evaluation_report import plain
+from model_export.figures import RocLine, roc_figure, save_figure
+from model_export.tables import Table, markdown_page
+
+PAGE, RESULTS = "compare.md", "compare.json"
+
+
+def table_two(found: Sequence[Row]) -> Table:
+    """All sets' rows, a model's together, as in the paper."""
+    order = list(dict.fromkeys(row.model for row in found))
+    lines = tuple(
+        (
+            row.model,
+            f"{row.images} ({row.mark})" if row.mark else row.images,
+            str(row.auc),
+            str(row.confusion.accuracy),
+            str(row.confusion.sensitivity),
+            str(row.confusion.specificity),
+            str(row.confusion.precision) if row.confusion.precision.total else "none called",
+            f"{row.confusion.f1:.3f}",
+        )
+        for row in sorted(found, key=lambda row: order.index(row.model))
+    )
+    return Table(
+        "Table 2. The models at their operating points",
+        ("model", "images", "AUC", "accuracy", "sensitivity", "specificity", "precision", "F1"),
+        lines,
+        notes=(
+            "In brackets 95 % intervals (DeLong's, Wilson's), as if images were independent. "
+            "Every threshold was fixed on the model's own validation images.",
+        ),
+    )
+
+
+def pairs_table(found: Sequence[Pair], images: ImageSet) -> Table:
+    """DeLong's tests of one set."""
+    lines = tuple(
+        (
+            pair.first,
+            pair.second,
+            f"{pair.test.difference:+.3f} ({pair.test.lower:+.3f} to {pair.test.upper:+.3f})",
+            p_text(pair.test.p_value),
+            p_text(pair.adjusted),
+        )
+        for pair in found
+    )
+    return Table(
+        f"DeLong's tests on {images.name}: {images.described}",
+        ("first", "second", "AUC first − second (95 % CI)", "P", "P (Holm)"),
+        lines,
+        images.mark,
+        notes=(
+            f"Holm's adjustment is over these {len(found)} pairs. Where patients have several "
+            "images, the images count as independent and P is somewhat too small.",
+        ),
+    )
+
+
+def p_text(p_value: float) -> str:
+    """Three digits, as papers print it."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def tables(candidates: Sequence[Candidate], sets: Sequence[ImageSet]) -> list[Table]:
+    """Table 2 of all sets, then DeLong's tests of those that are not for training."""
+    every = [row for found in sets for row in rows(candidates, found)]
+    tested = [
+        pairs_table(pairs(candidates, found), found)
+        for found in sets
+        if found.name != TRAIN and len(candidates) > 1
+    ]
+    return [table_two(every), *tested]
+
+
+def write_comparison(
+    candidates: Sequence[Candidate], sets: Sequence[ImageSet], folder: Path
+) -> None:
+    """Write compare.md and .json, each table as CSV, the ROC figures, each set's scores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = tables(candidates, sets)
+    judged = [images for images in sets if images.name != TRAIN]
+    introduction = [
+        *(
+            f"{images.name}: {images.described}: {len(images.images)} images of "
+            f"{len({image.patient for image in images.images})} patients, "
+            f"{int(images.labels.sum())} malignant"
+            for images in sets
+        ),
+        *(
+            f"{c.name}: malignant from {c.point.threshold:.4f} on ({c.point.rule})"
+            for c in candidates
+        ),
+    ]
+    page = markdown_page("Comparison of models", introduction, found)
+    for images in judged:
+        save_figure(_roc(candidates, images), folder / f"roc_{images.name}")
+        page += f"\n![ROC curves, {images.name}](roc_{images.name}.png)\n"
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    (folder / "table2.csv").write_text(found[0].csv(), encoding="utf-8")
+    for images, table in zip(judged, found[1:], strict=False):
+        (folder / f"delong_{images.name}.csv").write_text(table.csv(), encoding="utf-8")
+    for images in sets:
+        (folder / f"scores_{images.name}.csv").write_text(_scores(images).csv(), encoding="utf-8")
+    content = {
+        "rows": [_row(row) for images in sets for row in rows(candidates, images)],
+        "delong": [asdict(pair) for images in judged for pair in pairs(candidates, images)],
+    }
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False)
+    (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
+
+
+def _row(row: Row) -> dict[str, object]:
+    confusion = row.confusion
+    return {
+        **asdict(row),
+        "accuracy": confusion.accuracy,
+        "sensitivity": confusion.sensitivity,
+        "specificity": confusion.specificity,
+        "precision": confusion.precision,
+        "f1": confusion.f1,
+    }
+
+
+def _roc(candidates: Sequence[Candidate], found: ImageSet) -> Figure:
+    lines = []
+    for row in rows(candidates, found):
+        operating = (1 - row.confusion.specificity.value, row.confusion.sensitivity.value)
+        scores = found.scores[row.model]
+        lines.append(RocLine(row.model, row.auc, found.labels, scores, operating))
+    title = f"ROC curves, {found.name}: {found.described}"
+    return roc_figure(lines, f"{title}: {found.mark}" if found.mark else title)
+
+
+def _scores(found: ImageSet) -> Table:
+    names = tuple(found.scores)
+    lines = tuple(
+        (
+            image.file,
+            "malignant" if image.label else "benign",
+            *(f"{found.scores[name][index]:.6f}" for name in names),
+        )
+        for index, image in enumerate(found.images)
+    )
+    return Table("Scores", ("file", "label", *names), lines, found.mark)
