@@ -15,8 +15,15 @@ Grey = NDArray[np.uint8]
 _LETTERS = np.array(list("ABCDEFGHIKLMNOPQRSTUVZ0123456789.+|"))
 
 
-def augment(image: Grey, mask: Grey, rng: np.random.Generator) -> tuple[Grey, Grey]:
-    """``(H, W)`` image and 0/1 mask to a changed pair; the size may differ, the two agree."""
+def augment(
+    image: Grey, mask: Grey, rng: np.random.Generator, lesion_crops: float = 0.0
+) -> tuple[Grey, Grey]:
+    """``(H, W)`` image and 0/1 mask to a changed pair; the size may differ, the two agree.
+
+    lesion_crops: share (0–1) of images that are cut around the lesion first.
+    """
+    if lesion_crops and rng.random() < lesion_crops and mask.any():
+        image, mask = _lesion_crop(image, mask, rng)
     image, mask = _reframe(image, mask, rng)
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], mask[:, ::-1]
@@ -29,6 +36,22 @@ def augment(image: Grey, mask: Grey, rng: np.random.Generator) -> tuple[Grey, Gr
     if rng.random() < 0.4:
         image = _caption(image, rng)
     return image, mask
+
+
+def _lesion_crop(image: Grey, mask: Grey, rng: np.random.Generator) -> tuple[Grey, Grey]:
+    """A window of 1.3–4 times the lesion's larger edge that holds all of it, anywhere in it.
+
+    Scanners and presets show a lesion large or small: its size on the picture must say little.
+    """
+    rows, columns = np.nonzero(mask)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    edge = int(max(bottom - top, right - left) * np.exp(rng.uniform(np.log(1.3), np.log(4.0))))
+    window = []
+    for low, high, whole in ((top, bottom, image.shape[0]), (left, right, image.shape[1])):
+        length = min(max(edge, 48), whole)
+        first = rng.integers(max(0, high - length), max(min(low, whole - length), 0) + 1)
+        window.append(slice(int(first), int(first) + length))
+    return image[window[0], window[1]], mask[window[0], window[1]]
 
 
 def _reframe(image: Grey, mask: Grey, rng: np.random.Generator) -> tuple[Grey, Grey]:

@@ -1,0 +1,1 @@
+"""Trains a classifier: plan, data, losses, the Lightning module and the run."""

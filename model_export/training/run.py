@@ -1,0 +1,336 @@
+"""One training run: from images and a plan to ``model.pt`` in the run's folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from model_export.calibration import calibrate
+from model_export.checkpoint import CHECKPOINT_FILE, Checkpoint, save_checkpoint
+from model_export.dataset import LabelledImage, refuse_shared_patients
+from model_export.gate import fit_gate, pooled_features
+from model_export.initial import load_initial, unfold_batch_norm
+from model_export.network import Classifier
+from model_export.training.data import TrainingSet, ValidationSet, logits_of
+from model_export.training.module import TrainingModule
+from model_export.training.plan import TrainingPlan
+from service.analysis.preprocessing import preprocess
+
+_LAST, _BEST = "last.ckpt", "best.ckpt"
+_PLAN_FILE, _HISTORY_FILE = "plan.json", "history.csv"
+_STATISTICS_IMAGES = 192
+
+
+class _Images(lightning.LightningDataModule):
+    """Loads a new training set each epoch, for size and augmentation hang on its number."""
+
+    def __init__(
+        self,
+        training: Sequence[LabelledImage],
+        validation: Sequence[LabelledImage],
+        plan: TrainingPlan,
+    ) -> None:
+        super().__init__()
+        self._training = [(image.pixels(), image.mask(), image.label) for image in training]
+        self._validation = validation
+        self._plan = plan
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        plan, epoch = self._plan, self._epoch()
+        order = torch.Generator().manual_seed(plan.seed + epoch)
+        return DataLoader(
+            TrainingSet(self._training, plan, epoch),
+            plan.batch_size,
+            shuffle=True,
+            drop_last=True,
+            generator=order,
+            num_workers=plan.workers,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        plan = self._plan
+        spec = plan.preprocessing(plan.size_at(self._epoch()))
+        return DataLoader(ValidationSet(self._validation, spec), 8, num_workers=plan.workers)
+
+
+class _History(Callback):
+    """One row an epoch in ``history.csv`` and on the terminal; it lives in the checkpoint."""
+
+    def __init__(self, folder: Path, plan: TrainingPlan, console: Console) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._folder, self._plan, self._console = folder, plan, console
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "size": self._plan.size_at(trainer.current_epoch),
+            "loss": round(float(metrics["loss_epoch"]), 4),
+            "validation_auc": round(float(metrics["validation_auc"]), 4),
+            "seconds": round(time.monotonic() - self._began, 1),
+        }
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            with (self._folder / _HISTORY_FILE).open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, list(row))
+                writer.writeheader()
+                writer.writerows(self.rows)
+            self._console.print(json.dumps(row), highlight=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+def train(
+    plan: TrainingPlan,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    folder: Path,
+    *,
+    weights: str | None = None,
+    facts: dict[str, Any] | None = None,
+    accelerator: str = "auto",
+    devices: str = "auto",
+) -> Checkpoint:
+    """Train into ``folder``; continue there if a run of the same plan was interrupted.
+
+    weights: see :func:`model_export.initial.load_initial`; None starts from random ones.
+    facts: what the card should say besides, such as the name and licence of the data.
+    accelerator, devices: Lightning's.
+
+    Leaves ``model.pt`` (averaged weights of the epoch with the highest validation AUC at the
+    deployed size, calibrated), ``history.csv``, Lightning's checkpoints and its logs.
+    Raises ValueError if a patient stands on both sides, a class is missing, or ``folder`` belongs
+    to another plan.
+    """
+    refuse_shared_patients(training=training, validation=validation)
+    for name, part in (("training", training), ("validation", validation)):
+        if len({image.label for image in part}) < 2:
+            raise ValueError(f"the {name} images are all of one class")
+    if len(training) < plan.batch_size:
+        raise ValueError(f"{len(training)} training images do not fill a batch of {plan.batch_size}")
+    console = Console(stderr=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, plan, training, validation, weights)
+    _quiet()
+    lightning.seed_everything(plan.seed, verbose=False)
+    model = Classifier(plan.backbone, plan.stages[0][0], plan.dropout)
+    interrupted = (folder / _LAST).exists()
+    origin = _initial_weights(model, weights, training, plan, unfold=not interrupted)
+    labels = np.array([image.label for image in training])
+    history = _History(folder, plan, console)
+    trainer = _trainer(folder, plan, history, accelerator, devices)
+    steps = max(1, len(training) // plan.batch_size // trainer.world_size) * plan.epochs
+    module = TrainingModule(model, plan, _class_weights(labels, plan), steps)
+    module.to(memory_format=torch.channels_last)
+    trainer.fit(
+        module,
+        datamodule=_Images(training, validation, plan),
+        ckpt_path=str(folder / _LAST) if interrupted else None,
+        weights_only=False,
+    )
+    return _finish(folder, plan, training, validation, history.rows, {**(facts or {}), **origin})
+
+
+def _initial_weights(
+    model: Classifier,
+    weights: str | None,
+    training: Sequence[LabelledImage],
+    plan: TrainingPlan,
+    *,
+    unfold: bool,
+) -> dict[str, str]:
+    """Load them and tell what they were, for the card."""
+    if weights is None:
+        return {"initial weights": "random"}
+    origin = load_initial(model, weights)
+    if unfold:
+        spec = plan.preprocessing(plan.stages[0][0])
+        every = max(1, len(training) // _STATISTICS_IMAGES)
+        inputs = np.stack([preprocess(image.pixels(), spec) for image in training[::every]])
+        unfold_batch_norm(model, torch.from_numpy(inputs))
+    return {"initial weights": origin}
+
+
+def _trainer(
+    folder: Path, plan: TrainingPlan, history: _History, accelerator: str, devices: str
+) -> lightning.Trainer:
+    callbacks: list[Callback] = [
+        EMAWeightAveraging(decay=plan.ema_decay),
+        history,
+        ModelCheckpoint(
+            folder,
+            filename=_BEST.removesuffix(".ckpt"),
+            monitor="deployed_auc",
+            mode="max",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+        RichProgressBar(leave=False),
+    ]
+    if plan.patience is not None:
+        # Judged at the deployed size alone: an AUC of 0 before it would use the patience up.
+        before = sum(epochs for _, epochs in plan.stages[:-1])
+        callbacks.append(
+            EarlyStopping(
+                "deployed_auc",
+                mode="max",
+                patience=plan.patience + before,
+                check_on_train_epoch_end=True,
+            )
+        )
+    return lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=plan.precision,
+        max_epochs=plan.epochs,
+        gradient_clip_val=1.0,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        callbacks=callbacks,
+        logger=[
+            CSVLogger(folder, name="logs", version="csv"),
+            TensorBoardLogger(folder, name="logs", version="tensorboard"),
+        ],
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _finish(
+    folder: Path,
+    plan: TrainingPlan,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    rows: list[dict[str, Any]],
+    facts: dict[str, Any],
+) -> Checkpoint:
+    """Calibrate the best epoch's weights, fit the gate, write ``model.pt``."""
+    best = torch.load(folder / _BEST, weights_only=False, map_location="cpu")
+    state = {
+        name.removeprefix("model."): value
+        for name, value in best["state_dict"].items()
+        if name.startswith("model.")
+    }
+    model = Classifier(plan.backbone, plan.deployed_size)
+    model.load_state_dict(state)
+    epoch = int(best["epoch"]) + 1
+    chosen = next(row for row in rows if row["epoch"] == epoch)
+    return finish(
+        folder,
+        plan,
+        model,
+        training,
+        validation,
+        {
+            **facts,
+            "backbone": model.backbone.title,
+            "images": f"{len(training)} of {len({i.patient for i in training})} patients, "
+            f"{sum(i.label for i in training)} malignant",
+            "validation": f"{len(validation)} images of {len({i.patient for i in validation})} "
+            "patients: chose the epoch, the temperature, the operating points and the limit of "
+            "the out-of-distribution gate",
+            "epochs": f"{epoch} of {plan.epochs} "
+            f"({', '.join(f'{size} px × {epochs}' for size, epochs in plan.stages)})",
+            "validation AUC": chosen["validation_auc"],
+            "training seconds": round(sum(row["seconds"] for row in rows)),
+            "seed": plan.seed,
+        },
+    )
+
+
+def finish(
+    folder: Path,
+    plan: TrainingPlan,
+    model: Classifier,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    facts: dict[str, Any],
+) -> Checkpoint:
+    """Calibrate ``model`` on the validation images, fit its gate, write ``folder/model.pt``."""
+    spec = plan.preprocessing()
+    labels = np.array([image.label for image in validation])
+    model.eval()
+    gate = fit_gate(
+        pooled_features(model, training, spec), pooled_features(model, validation, spec)
+    )
+    checkpoint = Checkpoint(
+        backbone=plan.backbone,
+        model=model,
+        preprocessing=spec,
+        calibration=calibrate(labels, logits_of(model, validation, spec)),
+        gate=gate.tensors(),
+        training_digests=tuple(sorted({image.digest() for image in training})),
+        validation_digests=tuple(sorted({image.digest() for image in validation})),
+        facts=facts,
+    )
+    save_checkpoint(checkpoint, folder / CHECKPOINT_FILE)
+    return checkpoint
+
+
+def _claim(
+    folder: Path,
+    plan: TrainingPlan,
+    training: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
+    weights: str | None,
+) -> None:
+    """Write down what the folder is for. Raises ValueError if it is for something else."""
+    mine = {
+        "plan": plan.model_dump(mode="json"),
+        "weights": None if weights is None else Path(weights).name,
+        "training": len(training),
+        "validation": len(validation),
+    }
+    path = folder / _PLAN_FILE
+    if path.exists():
+        if json.loads(path.read_text()) != mine:
+            raise ValueError(f"{folder} belongs to a run of another plan; choose another folder")
+    else:
+        path.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+def _class_weights(labels: np.ndarray[Any, Any], plan: TrainingPlan) -> torch.Tensor:
+    if plan.class_weights == "none":
+        return torch.ones(2)
+    counts = np.bincount(labels, minlength=2)
+    return torch.tensor(labels.size / (2 * counts), dtype=torch.float32)
+
+
+def _quiet() -> None:
+    """Lightning's hints are for whoever writes the loop, not for whoever runs it."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
