@@ -85,7 +85,7 @@ def analyse_file(analyser: Analyser, file: Path, out: Path | None) -> Row:
     )
     with tempfile.TemporaryDirectory(prefix="secondread-") as folder:
         try:
-            part10 = _part10(file, Path(folder))
+            part10 = as_part10(file, Path(folder))
         except UnreadableImage:
             return row
         if _is_ignored(part10):
@@ -107,7 +107,7 @@ def analyse_file(analyser: Analyser, file: Path, out: Path | None) -> Row:
     )
 
 
-def _part10(file: Path, folder: Path) -> Path:
+def as_part10(file: Path, folder: Path) -> Path:
     """The file itself if it is DICOM, else the picture wrapped in ``folder``.
 
     Raises UnreadableImage.
