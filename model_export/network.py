@@ -64,7 +64,10 @@ class AnalyticCam(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``(N, 3, S, S)`` to probabilities ``(N, 2)``, and the CAM ``(N, h, w)`` of the malignant
         and of the benign logit, not normalised."""
-        features = self.model.stages(x)[1]
+        return self.of_map(self.model.stages(x)[1])
+
+    def of_map(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from the last map ``(N, K, h, w)``."""
         hidden = self.model.fc1(features.mean(dim=(2, 3)))
         logits = self.model.fc2(torch.relu(hidden))
         gate = (hidden > 0).to(hidden.dtype)

@@ -19,6 +19,8 @@ from service.config import AnalysisSettings
 _CPU = "CPUExecutionProvider"
 INPUT = "image"
 OUTPUTS = ("probabilities", "cam", "cam_benign")
+DISTANCE = "distance"
+"""A further output of packages that have an out-of-distribution gate."""
 _ERRORS_ONLY = 3
 
 
