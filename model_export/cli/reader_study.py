@@ -60,10 +60,10 @@ def analyse(
     write_study(study, out)
     console = Console()
     for line in introduction(study):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     for table in study_tables(study):
         table.print(console)
-    console.print(f"wrote {out}", highlight=False)
+    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
     if study.washout.breaches:
         raise typer.Exit(WASHOUT_BROKEN)
 
@@ -134,7 +134,7 @@ def worklists(
         else:
             show = FolderHeatmaps(source)
         lists = make_work_lists(
-            list(track(images, "images", console=errors, transient=True)),
+            track(images, "images", console=errors, transient=True),
             show,
             out,
             seed,
@@ -144,6 +144,7 @@ def worklists(
         f"wrote {out}: {lists.cases} cases in two sessions, {len(lists.left_out)} images left out "
         "(left_out.csv); keep key.csv from the readers",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -163,7 +164,7 @@ def _check_provenance(
     if not training_set:
         refuse_training_images(predictor.name, found, CHOOSE_OTHERS)
     if found.mark(training_set):
-        errors.print(found.mark(training_set), style="bold yellow", highlight=False)
+        errors.print(found.mark(training_set), style="bold yellow", soft_wrap=True)
 
 
 @reader_study_app.command()
@@ -192,7 +193,7 @@ def collect(
     collected = collect_answers(folder)
     errors = Console(stderr=True)
     for problem in collected.problems:
-        errors.print(str(problem), highlight=False, markup=False)
+        errors.print(str(problem), highlight=False, markup=False, soft_wrap=True)
     fatal = sum(problem.fatal for problem in collected.problems)
     if fatal or (collected.problems and not incomplete):
         hint = "" if fatal else "; mend them, or say --incomplete"
@@ -200,4 +201,6 @@ def collect(
             f"{len(collected.problems)} answers are missing or wrong, nothing was written{hint}"
         )
     write_readings(collected, out)
-    errors.print(f"wrote {out}: {len(collected.rows)} pairs of readings", highlight=False)
+    errors.print(
+        f"wrote {out}: {len(collected.rows)} pairs of readings", highlight=False, soft_wrap=True
+    )

@@ -41,8 +41,8 @@ def introduction(study: Study) -> list[str]:
     malignant = sum(cases.values())
     return [
         f"{len(cases)} cases ({malignant} malignant, {len(cases) - malignant} benign), "
-        f"{len(readings.readers)} reader{'s'[: len(readings.readers) > 1]}, {len(readings.kept)} pairs of "
-        "readings",
+        f"{len(readings.kept)} pairs of readings by {len(readings.readers)} "
+        + ("reader" if len(readings.readers) == 1 else "readers"),
         f"{len(readings.excluded)} of {readings.lines} lines left out",
         study.washout.sentence,
         _RULE,

@@ -15,9 +15,10 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,9 @@ _README = """Reading session {session} of 2
    reader  your code, the same in both sessions; no name
 3. Do not change the column case, and save as CSV.
 
-The numbers and their order were drawn by lot, for this session alone. Please do not talk about the
-cases, and do not look them up. {pause}
+The numbers and their order were drawn by lot, for this session alone.
+{pause}
+Please do not talk about the cases, and do not look them up.
 """
 _PICTURES_AI = """
    Beside each picture lies the same with _ai in its name: the model's heatmap and score.
@@ -63,6 +65,16 @@ class Shown:
     score: float | None
 
 
+@dataclass(frozen=True)
+class _Case:
+    """plain, with_heatmap: PNG files, which take less room than pixels."""
+
+    image: LabelledImage
+    plain: bytes
+    with_heatmap: bytes
+    score: float | None
+
+
 class NotShown(Exception):
     """The image cannot be shown with a heatmap; the text says why, without the patient."""
 
@@ -76,7 +88,7 @@ class WorkLists:
 
 
 def make_work_lists(
-    images: Sequence[LabelledImage],
+    images: Iterable[LabelledImage],
     show: Callable[[LabelledImage], Shown],
     out: Path,
     seed: int | None = None,
@@ -95,43 +107,50 @@ def make_work_lists(
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose a new folder for the work lists")
     random = np.random.default_rng(seed)
-    pictures: list[tuple[LabelledImage, Shown]] = []
+    shown: list[_Case] = []
     left_out: list[tuple[str, str]] = []
     for image in images:
         try:
-            pictures.append((image, show(image)))
+            added = show(image)
         except NotShown as reason:
             left_out.append((image.file, str(reason)))
-    if len(pictures) < 2:
-        raise ValueError(f"{len(pictures)} cases are no study: {len(left_out)} were left out")
-    cases, first, second = _three_orders(random, len(pictures))
+            continue
+        shown.append(_Case(image, _png(_pixels(image.path)), _png(added.picture), added.score))
+    if len(shown) < 2:
+        raise ValueError(f"{len(shown)} cases are no study: {len(left_out)} were left out")
+    cases, first, second = _three_orders(random, len(shown))
     for number, (folder, order) in enumerate(zip(SESSIONS, (first, second), strict=True), 1):
-        (out / folder).mkdir(parents=True)
-        for position, index in enumerate(order.tolist(), 1):
-            image, shown = pictures[index]
-            stem = out / folder / _name(position)
-            _save(_pixels(image.path), stem.with_suffix(".png"))
-            if number == 2:
-                _save(shown.picture, stem.with_name(f"{stem.name}_ai.png"))
-        _write_sheets(out / folder, len(pictures), readers)
-        _write_readme(out / folder, number, len(pictures), readers)
-        for file in sorted((out / folder).iterdir()):
-            os.utime(file, (_DATE, _DATE))
+        _write_session(out / folder, number, [shown[index] for index in order], readers)
     place = [np.argsort(order) + 1 for order in (cases, first, second)]
     key = [
         (
             f"C{place[0][index]:03d}",
             _name(place[1][index]),
             _name(place[2][index]),
-            image.file,
-            _TRUTHS[image.label],
-            "" if shown.score is None else f"{shown.score:.6f}",
+            case.image.file,
+            _TRUTHS[case.image.label],
+            "" if case.score is None else f"{case.score:.6f}",
         )
-        for index, (image, shown) in enumerate(pictures)
+        for index, case in enumerate(shown)
     ]
     _write_csv(out / KEY_FILE, KEY_COLUMNS, sorted(key))
     _write_csv(out / LEFT_OUT_FILE, ("file", "reason"), left_out)
-    return WorkLists(len(pictures), tuple(left_out))
+    return WorkLists(len(shown), tuple(left_out))
+
+
+def _write_session(
+    folder: Path, session: int, cases: Sequence[_Case], readers: Sequence[str]
+) -> None:
+    """The pictures in their order, the answer sheets and the README, all with one date."""
+    folder.mkdir(parents=True)
+    for number, case in enumerate(cases, 1):
+        (folder / f"{_name(number)}.png").write_bytes(case.plain)
+        if session == 2:
+            (folder / f"{_name(number)}_ai.png").write_bytes(case.with_heatmap)
+    _write_sheets(folder, len(cases), readers)
+    _write_readme(folder, session, len(cases), readers)
+    for file in sorted(folder.iterdir()):
+        os.utime(file, (_DATE, _DATE))
 
 
 def _three_orders(random: np.random.Generator, count: int) -> list[NDArray[np.int64]]:
@@ -153,8 +172,10 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
         return np.asarray(upright.convert("L" if upright.mode in ("1", "L") else "RGB"))
 
 
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    Image.fromarray(pixels).save(path, "PNG")
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _sheets(readers: Sequence[str]) -> list[tuple[str, str]]:
