@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from model_export.cli.reader_study import reader_study_app
 from model_export.reader_study.readings import read_readings
 from model_export.reader_study.study import WITH, WITHOUT, Row, Study, analyse_study
-from model_export.statistics import Confusion
+from model_export.statistics import Confusion, mcnemar
 
 _MALIGNANT, _BENIGN = 146, 148
 _RIGHT_MALIGNANT = {WITHOUT: 118, WITH: 124}
@@ -109,23 +109,60 @@ def test_the_command_prints_them(readings_csv: Path, tmp_path: Path) -> None:
     assert "0.595 (0.538–0.650) | 0.905 (0.866–0.933)" in page
 
 
-def test_the_models_training_row_has_the_class_counts_of_the_readers_table() -> None:
-    # 0.864, 0.863, 0.865, 0.863, 0.863 on n = 294: of all splits of 294 into two classes of 100 or
-    # more, which allow these five with three decimals?
+@pytest.mark.parametrize(("lost", "p_value"), [(0, 0.031), (22, 0.480)])
+def test_the_gain_in_sensitivity_can_be_significant_or_not_by_the_pairing(
+    lost: int, p_value: float
+) -> None:
+    # 118 → 124 of 146: from 0 lost and 6 gained to 22 lost (all that are wrong with AI), 28 gained.
+    without = np.concatenate([np.ones(118, dtype=bool), np.zeros(28, dtype=bool)])
+    with_ai = np.concatenate([np.arange(118) >= lost, np.arange(28) < lost + 6])
+    assert with_ai.sum() == 124
+    assert mcnemar(without, with_ai).p_value == pytest.approx(p_value, abs=6e-4)
+
+
+def test_the_gain_in_specificity_is_significant_with_every_pairing() -> None:
+    for lost in range(7):
+        without = np.concatenate([np.ones(57, dtype=bool), np.zeros(91, dtype=bool)])
+        with_ai = np.concatenate([np.arange(57) >= lost, np.arange(91) < lost + 85])
+        assert with_ai.sum() == 142
+        assert mcnemar(without, with_ai).p_value < 0.001
+
+
+def _splits(images: int, sensitivity: float, specificity: float, **others: float) -> set[Confusion]:
+    """All tables of so many images which round to the printed figures, three decimals."""
     fitting = set()
-    for malignant in range(100, 195):
-        benign = 294 - malignant
-        for tp in _counts(0.863, malignant):
-            for tn in _counts(0.865, benign):
+    for malignant in range(1, images):
+        benign = images - malignant
+        for tp in _counts(sensitivity, malignant):
+            for tn in _counts(specificity, benign):
                 table = Confusion(tp, benign - tn, malignant - tp, tn)
-                told = (table.accuracy.value, table.precision.value, table.f1)
-                if [round(value, 3) for value in told] == [0.864, 0.863, 0.863]:
-                    fitting.add((malignant, benign))
-    assert (_MALIGNANT, _BENIGN) in fitting
+                told = {"accuracy": table.accuracy.value, "precision": table.precision.value}
+                told["f1"] = table.f1
+                if all(round(told[name], 3) == value for name, value in others.items()):
+                    fitting.add(table)
+    return fitting
 
 
 def _counts(share: float, total: int) -> list[int]:
-    return [k for k in range(total + 1) if abs(k / total - share) <= 0.0005]
+    near = range(max(0, int(share * total) - 1), min(total, int(share * total) + 2) + 1)
+    return [count for count in near if round(count / total, 3) == share]
+
+
+def test_the_models_training_row_allows_one_table_only() -> None:
+    fitting = _splits(294, 0.863, 0.865, accuracy=0.864, precision=0.863, f1=0.863)
+    assert fitting == {Confusion(tp=126, fp=20, fn=20, tn=128)}
+
+
+def test_the_readers_figures_are_those_of_the_294_training_images() -> None:
+    without = _splits(294, 0.808, 0.385, accuracy=0.595)
+    with_ai = _splits(294, 0.849, 0.959, accuracy=0.905)
+    assert without == {Confusion(tp=118, fp=91, fn=28, tn=57)}
+    assert with_ai == {Confusion(tp=124, fp=6, fn=22, tn=142)}
+
+
+def test_no_126_test_images_can_give_the_readers_figures() -> None:
+    assert not _splits(126, 0.808, 0.385, accuracy=0.595)
+    assert not _splits(126, 0.849, 0.959, accuracy=0.905)
 
 
 def _hanley_mcneil_error(auc: float, malignant: int, benign: int) -> float:
