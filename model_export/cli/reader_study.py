@@ -18,6 +18,7 @@ reader_study_app = typer.Typer(
     help="A blinded study of readers without and with the model: make the work lists, collect the "
     "answers, analyse them.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -26,6 +27,7 @@ def analyse(
     readings: Annotated[
         Path,
         typer.Argument(
+            metavar="CSV",
             exists=True,
             dir_okay=False,
             help="CSV with case, truth, birads_1, birads_2 and, if known, reader, ai_score, "
@@ -73,7 +75,10 @@ def worklists(
     data: Annotated[
         Path,
         typer.Argument(
-            exists=True, file_okay=False, help="Folder with manifest.csv and its images."
+            metavar="DATA",
+            exists=True,
+            file_okay=False,
+            help="Folder with manifest.csv and its images.",
         ),
     ],
     out: Annotated[Path, typer.Option(file_okay=False, help="New folder for both sessions.")],
@@ -125,6 +130,14 @@ def worklists(
     folder = read_manifest(data)
     images = select(folder, where)
     source = heatmaps or REFERENCE_MODEL
+    patients = len({image.patient for image in images})
+    if patients < len(images):
+        errors.print(
+            f"{len(images)} images show {patients} patients: the analysis takes cases for "
+            "independent, so choose one image a patient with --where",
+            style="bold yellow",
+            soft_wrap=True,
+        )
     with ExitStack() as stack:
         show: FolderHeatmaps | PackageHeatmaps
         if (source / MANIFEST_FILE).is_file():
@@ -170,7 +183,8 @@ def _check_provenance(
 @reader_study_app.command()
 def collect(
     folder: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="What `worklists` made.")
+        Path,
+        typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What `worklists` made."),
     ],
     out: Annotated[Path, typer.Option(dir_okay=False, help="CSV for `analyse`.")],
     incomplete: Annotated[
