@@ -54,17 +54,22 @@ def draw_flow(flow: Flow, paths: Sequence[Path]) -> None:
 
 
 def _counted(title: str, of: Count) -> list[str]:
-    return [title, f"{of.images} images", f"{of.lesions} lesions, {of.patients} patients"]
+    return [title, _number(of.images, "image"), _lesions(of)]
+
+
+def _lesions(of: Count) -> str:
+    return f"{_number(of.lesions, 'lesion')}, {_number(of.patients, 'patient')}"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _excluded(steps: Sequence[Exclusion]) -> list[str]:
     lines = [f"{steps[0].stage}: excluded"]
     for step in steps:
-        gone = step.excluded
-        lines += [
-            f"{step.text}:",
-            f"    {gone.images} images, {gone.lesions} lesions, {gone.patients} patients",
-        ]
+        gone = _number(step.excluded.images, "image")
+        lines += [f"{step.text}:", f"    {gone}, {_lesions(step.excluded)}"]
     return lines
 
 
