@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from datetime import UTC, datetime
 from io import BytesIO
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from model_export.dataset import LabelledImage
+from model_export.reader_study.readings import read_score, read_table
 from model_export.reader_study.worklists import NotShown, Shown
 from service.analysis.analyser import PICTURE_FILE, Analyser
 from service.config import AnalysisSettings
@@ -66,8 +66,11 @@ class FolderHeatmaps:
                 self._pictures[path.stem] = path
         self._scores: dict[str, float] = {}
         if (folder / SCORES_FILE).is_file():
-            with (folder / SCORES_FILE).open(newline="", encoding="utf-8-sig") as stream:
-                self._scores = {r["file"]: float(r["score"]) for r in csv.DictReader(stream)}
+            for line, cells in read_table(folder / SCORES_FILE, ("file", "score")):
+                score = read_score(cells["score"])
+                if score is None:
+                    raise ValueError(f"{folder / SCORES_FILE}, line {line} has no score")
+                self._scores[cells["file"]] = score
 
     def __call__(self, image: LabelledImage) -> Shown:
         """Raises NotShown if the folder has no picture of it."""

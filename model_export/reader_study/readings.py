@@ -145,7 +145,7 @@ class _Unusable(Exception):
 def _reading(path: Path, line: int, cells: dict[str, str], case: str, reader: str) -> Reading:
     try:
         dates = (read_date(cells.get("date_1", "")), read_date(cells.get("date_2", "")))
-        score = _score(cells.get("ai_score", ""))
+        score = read_score(cells.get("ai_score", ""))
     except ValueError as error:
         raise ValueError(f"{path}, line {line}: a value {error}") from None
     if not case:
@@ -164,7 +164,8 @@ def _reading(path: Path, line: int, cells: dict[str, str], case: str, reader: st
     return Reading(line, case, _TRUTHS[truth], reader, categories[0], categories[1], score, dates)
 
 
-def _score(text: str) -> float | None:
+def read_score(text: str) -> float | None:
+    """0–1; None if empty. Raises ValueError for all else."""
     if not text:
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from model_export.cli.reader_study import reader_study_app
-from model_export.dataset import read_manifest
+from model_export.dataset import LabelledImage, read_manifest
 from model_export.reader_study.readings import read_readings
 from model_export.reader_study.worklists import SESSIONS, Shown, make_work_lists
+from service.analysis.model_package import Manifest
+from service.config import REFERENCE_MODEL
 
 _SECRETS = (b"malignant", b"benign", b"breast_", b"case0", b"Carcinoma")
 
@@ -125,10 +128,10 @@ def test_nothing_in_a_session_tells_the_truth(work_lists: Path) -> None:
                 assert not image.getexif()
 
 
-def test_position_in_a_session_is_not_correlated_with_the_truth(
-    cases: Path, tmp_path: Path
-) -> None:
-    images = [image for image in read_manifest(cases) if "doppler" not in image.file]
+def test_position_in_a_session_is_not_correlated_with_the_truth(tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny.png"
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tiny)
+    images = [LabelledImage(f"{n}.png", tiny, None, int(n < 4), f"p{n}") for n in range(8)]
     picture = Shown(np.zeros((4, 4, 3), dtype=np.uint8), 0.5)
     malignant = {1: np.zeros(8), 2: np.zeros(8)}
     for seed in range(40):
@@ -172,6 +175,27 @@ def test_heatmaps_from_a_folder(cases: Path, tmp_path: Path) -> None:
     assert row["ai_score"] == "0.250000"
     with Image.open(out / SESSIONS[1] / f"{row['session_2']}_ai.png") as shown:
         assert np.asarray(shown).max() == 0
+
+
+@pytest.mark.skipif(
+    "training_images" not in Manifest.model_fields,
+    reason="the manifest of a model package has no field training_images yet",
+)
+def test_images_that_the_model_was_trained_on_are_refused(cases: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "model.onnx").symlink_to(REFERENCE_MODEL / "model.onnx")
+    manifest = json.loads((REFERENCE_MODEL / "manifest.json").read_text(encoding="utf-8"))
+    manifest["training_images"] = [read_manifest(cases)[0].digest()]
+    (package / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    arguments = ("worklists", cases, "--out", tmp_path / "lists", "--heatmaps", package)
+    result = _invoke(*arguments)
+    assert isinstance(result.exception, ValueError)
+    assert "was trained on 1 of these 9 images" in str(result.exception)
+    assert not (tmp_path / "lists").exists()
+    insisted = _invoke(*arguments, "--training-set")
+    assert insisted.exit_code == 0
+    assert "TRAINING IMAGES" in insisted.output
 
 
 def test_filled_sheets_come_back_as_readings_and_are_analysed(
