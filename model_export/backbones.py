@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        # Any: torchvision's networks have layers that nn.Module's type does not know.
+        self.net: Any = net
 
     @abstractmethod
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,7 +152,7 @@ class DenseNet121(Backbone):
 
 
 class VitB16(Backbone):
-    """Dosovitskiy et al., ICLR 2021; patch tokens after block 6 and after the final norm, stride 16.
+    """Dosovitskiy et al., ICLR 2021; patch tokens after block 6 and the last norm, stride 16.
 
     The head pools the patch tokens: from the class token, which torchvision's own head reads, no
     gradient flows to the last block's patch tokens, so Grad-CAM would be empty there.
@@ -164,7 +165,11 @@ class VitB16(Backbone):
         if size % 16:
             raise ValueError(f"the Vision Transformer takes multiples of 16 pixels, not {size}")
         net = models.VisionTransformer(
-            image_size=size, patch_size=16, num_layers=12, num_heads=12, hidden_dim=768,
+            image_size=size,
+            patch_size=16,
+            num_layers=12,
+            num_heads=12,
+            hidden_dim=768,
             mlp_dim=3072,
         )
         net.heads = nn.Identity()
@@ -195,10 +200,10 @@ class VitB16(Backbone):
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """``(N, 1 + h·w, K)`` tokens to ``(N, K, h, w)``, without the class token."""
-    return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
+    return tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
-_BY_NAME: dict[BackboneName, type[Backbone]] = {
+_BY_NAME: dict[BackboneName, Callable[[int], Backbone]] = {
     "vgg16": Vgg16,
     "googlenet": GoogLeNet,
     "alexnet": AlexNet,
@@ -215,5 +220,4 @@ def make_backbone(name: BackboneName, size: int) -> Backbone:
     """
     if name not in _BY_NAME:
         raise ValueError(f"{name!r} is no backbone: choose from {', '.join(BACKBONES)}")
-    made: Backbone = _BY_NAME[name](size)
-    return made
+    return _BY_NAME[name](size)

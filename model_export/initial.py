@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +96,7 @@ def load_package(model: Classifier, path: Path) -> None:
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-def _initializers(path: Path) -> Mapping[str, Tensor]:
+def _initializers(path: Path) -> dict[str, Tensor]:
     """float32 tensors by their names in the torch model."""
     tensors = {}
     for tensor in onnx.load(path).graph.initializer:
@@ -117,7 +117,7 @@ def _norm_of_convolution(model: Classifier) -> dict[str, str]:
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
     ]
     pairs = {}
-    for (first, one), (second, other) in zip(named, named[1:], strict=False):
+    for (first, one), (second, other) in pairwise(named):
         if isinstance(one, nn.Conv2d) and isinstance(other, nn.BatchNorm2d):
             pairs[first] = second
     return pairs
@@ -136,7 +136,9 @@ def unfold_batch_norm(model: Classifier, inputs: Tensor) -> None:
     measured: dict[str, tuple[Tensor, Tensor]] = {}
     hooks = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and bool((module.running_var == 1).all()):
+        if isinstance(module, nn.BatchNorm2d) and bool(
+            (module.get_buffer("running_var") == 1).all()
+        ):
 
             def measure(
                 _module: nn.Module, arguments: tuple[Tensor, ...], name: str = name
@@ -149,22 +151,22 @@ def unfold_batch_norm(model: Classifier, inputs: Tensor) -> None:
         return
     model.eval()
     totals: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for batch in inputs.split(16):
+    for batch in torch.split(inputs, 16):
         model(batch)
-        for name, moments in measured.items():
-            totals.setdefault(name, []).append(moments)
+        for name, pair in measured.items():
+            totals.setdefault(name, []).append(pair)
     for hook in hooks:
         hook.remove()
     modules = dict(model.named_modules())
     for name, moments in totals.items():
         norm = modules[name]
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
-            continue
+        if not isinstance(norm, nn.BatchNorm2d):
+            raise TypeError(name)
         mean = torch.stack([m for m, _ in moments]).mean(0)
         within = torch.stack([v for _, v in moments]).mean(0)
         variance = within + torch.stack([m for m, _ in moments]).var(0, unbiased=False)
         gain = norm.weight / float(np.sqrt(1 + norm.eps))
-        norm.bias += gain * mean
+        norm.bias.add_(gain * mean)
         norm.weight.copy_(gain * torch.sqrt(variance + norm.eps))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        norm.get_buffer("running_mean").copy_(mean)
+        norm.get_buffer("running_var").copy_(variance)

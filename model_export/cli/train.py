@@ -90,7 +90,9 @@ def train(
         accelerator=accelerator,
         devices=devices,
     )
-    points = ", ".join(f"{p.name} {p.threshold:.3f}" for p in checkpoint.calibration.operating_points)
+    points = ", ".join(
+        f"{p.name} {p.threshold:.3f}" for p in checkpoint.calibration.operating_points
+    )
     Console(stderr=True).print(
         f"wrote {out / 'model.pt'}: validation AUC {checkpoint.facts['validation AUC']}, "
         f"operating points {points}; next: secondread-model export {out}",

@@ -25,7 +25,7 @@ class TrainingModule(lightning.LightningModule):
 
     class_weights: ``(2,)`` for the cross-entropy, mean 1. steps: optimiser steps of the whole run.
     Logs ``loss``, ``validation_auc`` of the averaged weights at the size of the epoch, and
-    ``deployed_auc``, which is 0 until the deployed size is reached.
+    ``deployed_auc``, which is −1 until the deployed size is reached.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class TrainingModule(lightning.LightningModule):
         self._scores: list[Tensor] = []
         self._labels: list[Tensor] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Dropout of an epoch hangs on its number alone: a run that went on later is the same."""
-        torch.manual_seed(self.plan.seed + 1000 * self.global_rank + self.current_epoch)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout hangs on the step's number alone: a run that went on later is the same."""
+        torch.manual_seed(self.plan.seed + 1_000_003 * self.global_rank + self.global_step)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         """Diagnosis, lesion mask and evidence; see :mod:`model_export.training.losses`."""
@@ -76,20 +76,27 @@ class TrainingModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """AUC over all devices' images."""
-        scores = self.all_gather(torch.cat(self._scores)).flatten().cpu().double().numpy()
-        labels = self.all_gather(torch.cat(self._labels)).flatten().cpu().numpy()
+        scores = self._gathered(self._scores).double().numpy()
+        labels = self._gathered(self._labels).numpy()
         self._scores.clear()
         self._labels.clear()
         value = auc(labels.astype(np.int64), scores) if len(set(labels.tolist())) == 2 else 0.0
         size = self.plan.size_at(self.current_epoch)
         deployed = size == self.plan.deployed_size
         self.log("validation_auc", value, prog_bar=True)
-        self.log("deployed_auc", value if deployed else 0.0)
+        self.log("deployed_auc", value if deployed else -1.0)
+
+    def _gathered(self, parts: list[Tensor]) -> Tensor:
+        """One vector of all devices' values."""
+        gathered = self.all_gather(torch.cat(parts))
+        if not isinstance(gathered, Tensor):
+            raise TypeError(type(gathered).__name__)
+        return gathered.flatten().cpu()
 
     def configure_optimizers(self) -> Any:
         """AdamW with layer-wise rates, linear warm-up and half a cosine down to 1 %."""
         plan = self.plan
-        optimizer = torch.optim.AdamW(list(self._groups()), betas=(0.9, 0.999))
+        optimizer = torch.optim.AdamW(list(self._groups()), fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(step / self._steps, plan.warmup)
         )
@@ -103,8 +110,9 @@ class TrainingModule(lightning.LightningModule):
         plan = self.plan
         body = list(self.model.backbone.parameters())
         per_group = math.ceil(len(body) / _DEPTHS)
-        for start in range(0, len(body), per_group):
-            depth = min(start // per_group / max(_DEPTHS - 1, 1), 1.0)
+        starts = range(0, len(body), per_group)
+        for number, start in enumerate(starts):
+            depth = number / max(len(starts) - 1, 1)
             rate = plan.learning_rate * plan.first_layer_share ** (1 - depth)
             yield from _with_decay(body[start : start + per_group], rate, plan.weight_decay)
         in_body = {id(parameter) for parameter in body}

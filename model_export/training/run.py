@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -60,13 +61,13 @@ class _Images(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         plan, epoch = self._plan, self._epoch()
-        order = torch.Generator().manual_seed(plan.seed + epoch)
+        # A fixed order, not a generator: on resuming, Lightning takes two iterators of one loader.
+        order = np.random.default_rng([plan.seed, epoch]).permutation(len(self._training))
         return DataLoader(
             TrainingSet(self._training, plan, epoch),
             plan.batch_size,
-            shuffle=True,
+            sampler=order.tolist(),
             drop_last=True,
-            generator=order,
             num_workers=plan.workers,
         )
 
@@ -138,7 +139,9 @@ def train(
         if len({image.label for image in part}) < 2:
             raise ValueError(f"the {name} images are all of one class")
     if len(training) < plan.batch_size:
-        raise ValueError(f"{len(training)} training images do not fill a batch of {plan.batch_size}")
+        raise ValueError(
+            f"{len(training)} training images do not fill a batch of {plan.batch_size}"
+        )
     console = Console(stderr=True)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, plan, training, validation, weights)
@@ -197,8 +200,10 @@ def _trainer(
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         ),
-        RichProgressBar(leave=False),
     ]
+    terminal = sys.stderr.isatty()
+    if terminal:
+        callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     if plan.patience is not None:
         # Judged at the deployed size alone: an AUC of 0 before it would use the patience up.
         before = sum(epochs for _, epochs in plan.stages[:-1])
@@ -225,6 +230,7 @@ def _trainer(
             TensorBoardLogger(folder, name="logs", version="tensorboard"),
         ],
         enable_model_summary=False,
+        enable_progress_bar=terminal,
         default_root_dir=folder,
     )
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from model_export.network import Classifier, load_torchvision_weights
+from model_export.initial import load_initial
+from model_export.network import Classifier
 
 
 @pytest.fixture(scope="session")
@@ -14,10 +14,7 @@ def classifier(data_folder: Path) -> Classifier:
     """The pruned ImageNet backbone with a random head: real features, no training needed."""
     torch.manual_seed(7)
     model = Classifier()
-    with np.load(data_folder / "weights" / "resnet50_imagenet_pruned.npz") as arrays:
-        load_torchvision_weights(
-            model, {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        )
+    load_initial(model, str(data_folder / "weights" / "resnet50_imagenet_pruned.npz"))
     return model.eval()
 
 
