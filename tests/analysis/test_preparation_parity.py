@@ -67,7 +67,9 @@ def test_every_real_file_gives_the_services_pixels_or_its_reason(
             assert isinstance(picture, Picture)
             # `preprocess` begins with the luminance: from there on the pixels are the same.
             assert np.array_equal(picture.pixels, luminance(scored[number])), file.name
-            assert np.array_equal(preprocess(picture.pixels, spec), preprocess(scored[number], spec))
+            assert np.array_equal(
+                preprocess(picture.pixels, spec), preprocess(scored[number], spec)
+            )
             written += 1
     assert written == 20  # 19 files, one with two views
 

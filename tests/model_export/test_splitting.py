@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from model_export.preparation.pseudonyms import pseudonyms
 from model_export.preparation.splitting import Stratum, split_patients
 
-STRATA = [(label, birads) for label in ("benign", "malignant") for birads in ("3", "4a", "4b", "4c")]
+STRATA = [
+    (label, birads) for label in ("benign", "malignant") for birads in ("3", "4a", "4b", "4c")
+]
 PATIENTS = st.dictionaries(st.text(min_size=1, max_size=6), st.sampled_from(STRATA), max_size=120)
 SHARES = st.sampled_from([0.1, 0.2, 0.25, 0.29, 0.3, 0.5, 0.7])
 SEEDS = st.integers(0, 2**32)
@@ -30,7 +32,9 @@ def test_each_patient_once_and_each_share_within_one(
         # All patients, each label, each stratum: of a stratum (label, BI-RADS) the first n parts.
         for depth in range(3):
             sizes = Counter(strata[patient][:depth] for patient in among)
-            drawn = Counter(strata[patient][:depth] for patient in among if part_of[patient] == part)
+            drawn = Counter(
+                strata[patient][:depth] for patient in among if part_of[patient] == part
+            )
             for group, size in sizes.items():
                 assert abs(drawn[group] - share * size) < 1 - 1e-9, (part, group)
 
@@ -51,8 +55,10 @@ def test_the_seed_draws_other_patients_in_the_same_numbers() -> None:
     strata = {f"P{number}": STRATA[number % len(STRATA)] for number in range(100)}
     first, second = (split_patients(strata, 0.3, 0.2, seed) for seed in (1, 2))
     assert first != second
-    assert Counter(first.values()) == Counter(second.values()) == Counter(
-        {"test": 30, "validation": 14, "train": 56}
+    assert (
+        Counter(first.values())
+        == Counter(second.values())
+        == Counter({"test": 30, "validation": 14, "train": 56})
     )
 
 
