@@ -96,7 +96,7 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with layer-wise rates, linear warm-up and half a cosine down to 1 %."""
         plan = self.plan
-        optimizer = torch.optim.AdamW(list(self._groups()), fused=True)
+        optimizer = torch.optim.AdamW(list(self._groups()))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: rate_factor(step / self._steps, plan.warmup)
         )

@@ -140,6 +140,7 @@ def test_patience_ends_a_run_that_does_not_improve(
     plan = PLAN.model_copy(
         update={
             "stages": ((64, 30),),
+            "precision": "bf16-mixed",
             "patience": 1,
             "learning_rate": 1e-9,
             "head_learning_rate": 1e-9,
