@@ -119,7 +119,7 @@ def _shares(
     test: Sequence[Patient],
     category: Callable[[Patient], str],
 ) -> list[tuple[str, ...]]:
-    """A row for the title with the test, and one for each category. Unknown is no category."""
+    """A row for the title with the test, then one for each category; unknown is no category."""
     counts = [Counter(filter(None, map(category, group))) for group in (training, test)]
     categories = sorted(set().union(*counts), key=lambda name: (name == _OTHER, name))
     if not categories:
