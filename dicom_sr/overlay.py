@@ -17,12 +17,14 @@ OPACITY = 0.55
 
 OUTLINE = (92, 200, 255)
 NOTICE = "AI - unverified - research use only"
+UNLIKE_TRAINING = "Unlike the images the model was trained on: the score means little"
 
 # Inferno is perceptually even; its darkest quarter is left out, as it would only darken tissue.
 _COLOURS = (255 * Colormap("inferno")(np.linspace(0.25, 1, 256))[:, :3]).astype(np.float32)
 _BACKGROUND = (18, 20, 24)
 _TEXT = (236, 238, 242)
 _FAINT = (160, 166, 176)
+_WARNING = (255, 214, 64)
 _COLOUR_BAR_LINES = 4
 _HEADLINE = {Decision.MALIGNANT: (255, 180, 84), Decision.BENIGN: (140, 214, 188)}
 
@@ -44,13 +46,25 @@ def draw_overlay(
 def _blend(frame: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
     box = finding.region
     inside = (slice(box.top, box.bottom), slice(box.left, box.right))
-    activation = np.clip(finding.cam, 0, 1)
-    colours = _COLOURS[np.round(255 * activation).astype(np.uint8)]
-    opacity = np.float32(OPACITY) * activation[..., None]
-    tissue = frame[inside].astype(np.float32)
     blended = frame.copy()
-    blended[inside] = np.round(tissue + opacity * (colours - tissue))
+    blended[inside] = blend_activation(frame[inside], finding.cam)
     return blended
+
+
+def blend_activation(
+    tissue: NDArray[np.uint8], activation: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Colour ``(H, W, 3)`` uint8 RGB by ``(H, W)`` activation, 0–1; it stays as it is at 0."""
+    activation = np.clip(activation, 0, 1)
+    opacity = np.float32(OPACITY) * activation[..., None]
+    before = tissue.astype(np.float32)
+    blended = np.round(before + opacity * (activation_colours(activation) - before))
+    return blended.astype(np.uint8)
+
+
+def activation_colours(activation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(…)`` activation, 0–1, to ``(…, 3)`` RGB on the scale 0–255."""
+    return _COLOURS[np.round(255 * activation).astype(np.uint8)]
 
 
 def _outline(picture: NDArray[np.uint8], box: Box) -> None:
@@ -118,6 +132,7 @@ def _caption(finding: Finding, model: ModelIdentity, size: int, width: int) -> l
     parts = [
         (headline, round(1.4 * size), _HEADLINE[finding.decision]),
         (scored, size, _TEXT),
+        *([(UNLIKE_TRAINING, size, _WARNING)] if finding.unlike_training else []),
         *([] if finding.cam.any() else [(no_heatmap, size, _TEXT)]),
         (f"{model.name} {model.version}", size, _FAINT),
         (NOTICE, size, _TEXT),
