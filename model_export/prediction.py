@@ -25,6 +25,8 @@ from service.analysis.model_package import MANIFEST_FILE, Manifest, load_model_p
 from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
 from service.config import AnalysisSettings
 
+_BATCH = 16
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -66,6 +68,13 @@ class Predictor(ABC):
         Raises InferenceError if the network's answer cannot be used.
         """
 
+    @abstractmethod
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """``(N,)`` malignant probabilities of images of any sizes, without their CAMs.
+
+        Raises InferenceError if the network's answer cannot be used.
+        """
+
     def operating_point(self, name: str | None) -> OperatingPoint:
         """The one of that name, or the default. Raises ValueError for a name that is not there."""
         if name is None:
@@ -99,6 +108,9 @@ class PackagePredictor(Predictor):
         cams = {decision: self._scorer.heatmap(score, decision, box) for decision in Decision}
         return Prediction(score.probability_malignant, cams)
 
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        return np.array([self._scorer.score(image).probability_malignant for image in images])
+
 
 class CheckpointPredictor(Predictor):
     """A training run's ``model.pt``, run by torch in float32 with its temperature."""
@@ -123,6 +135,14 @@ class CheckpointPredictor(Predictor):
             highest = cam.max()
             cams[decision] = cam / highest if highest > 0 else cam
         return Prediction(float(probabilities[0, MALIGNANT]), cams)
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        inputs = np.stack([preprocess(image, self.preprocessing) for image in images])
+        with torch.inference_mode():
+            answers = [
+                self._graph(batch)[0] for batch in torch.split(torch.from_numpy(inputs), _BATCH)
+            ]
+        return np.asarray(torch.cat(answers)[:, MALIGNANT].numpy().astype(np.float64))
 
 
 def is_package(path: Path) -> bool:

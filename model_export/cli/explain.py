@@ -1,0 +1,149 @@
+"""``secondread-model explain``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_export.cli.options import Data
+
+
+class MethodName(StrEnum):
+    """Of :class:`model_export.explanation.methods.Method`, without importing torch."""
+
+    GRADCAM = "gradcam"
+    GRADCAM_PLUS_PLUS = "gradcam++"
+    LAYERCAM = "layercam"
+    SCORECAM = "scorecam"
+    GUIDED = "guided"
+
+
+class FormName(StrEnum):
+    """Of :class:`model_export.explanation.forms.Form`."""
+
+    OVERLAY = "overlay"
+    CONTOUR = "contour"
+    SIDE_BY_SIDE = "side-by-side"
+
+
+class DecisionName(StrEnum):
+    """Whose logit the heatmaps are for."""
+
+    REPORTED = "reported"
+    MALIGNANT = "malignant"
+    BENIGN = "benign"
+
+
+class RemovedName(StrEnum):
+    """What stands where a pixel was deleted."""
+
+    BLUR = "blur"
+    BLACK = "black"
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for pictures and report.")],
+    where: Annotated[
+        str | None, typer.Option(help="Which images, such as split=test; all without it.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many of them, evenly spread.")
+    ] = None,
+    method: Annotated[
+        list[MethodName] | None,
+        typer.Option(
+            help="May be repeated; gradcam without it, which is what the service shows. scorecam "
+            "is slow: one pass for each of the last map's channels (256 to 2048)."
+        ),
+    ] = None,
+    form: Annotated[
+        list[FormName] | None, typer.Option(help="May be repeated; overlay without it.")
+    ] = None,
+    decision: Annotated[
+        DecisionName, typer.Option(help="Whose evidence is shown.")
+    ] = DecisionName.REPORTED,
+    operating_point: Annotated[
+        str | None, typer.Option(help="By its name; the model's default without it.")
+    ] = None,
+    training_set: Annotated[
+        bool,
+        typer.Option(
+            "--training-set", help="Explain images the model was trained on, and mark all results."
+        ),
+    ] = False,
+    faithfulness: Annotated[
+        bool,
+        typer.Option(
+            "--faithfulness", help="Also measure what the heatmaps are worth (slow on a CPU)."
+        ),
+    ] = False,
+    steps: Annotated[int, typer.Option(min=2, help="Of the deletion and insertion curves.")] = 12,
+    removed: Annotated[
+        RemovedName, typer.Option(help="What deleted pixels become.")
+    ] = RemovedName.BLUR,
+) -> None:
+    """Show where a model looks: heatmaps of each image, and whether they can be trusted.
+
+    Writes a sheet for each image, single pictures and an index; with --faithfulness a report of
+    pointing game, energy inside the lesion, deletion and insertion. Images that the model was
+    trained on, and other images of their patients, are refused.
+    """
+    from rich.console import Console
+
+    from dicom_sr.finding import Decision
+    from model_export.dataset import read_manifest, select
+    from model_export.explanation.explaining import explain_images, judge_heatmaps, spread
+    from model_export.explanation.faithfulness import Measures
+    from model_export.explanation.forms import Form
+    from model_export.explanation.methods import Explainer, Method
+    from model_export.explanation.network import load_network
+    from model_export.explanation.pictures import Explanation, write_index, write_pictures
+    from model_export.explanation.report import FaithfulnessReport, write_faithfulness
+    from model_export.prediction import load_predictor
+    from model_export.provenance import CHOOSE_OTHERS, digests_of, refuse_training_images, standing
+
+    folder = read_manifest(data)
+    images = spread(select(folder, where), limit)
+    methods = [Method(name) for name in method or [MethodName.GRADCAM]]
+    forms = [Form(name) for name in form or [FormName.OVERLAY]]
+    predictor = load_predictor(model)
+    point = predictor.operating_point(operating_point)
+    seen = standing(predictor, images, folder, digests_of(folder))
+    if not training_set:
+        refuse_training_images(predictor.name, seen, CHOOSE_OTHERS)
+    mark = seen.mark(training_set)
+    network = load_network(model) if set(methods) - {Method.GRADCAM} else None
+    explainer = Explainer(network, predictor.preprocessing)
+    logit = None if decision is DecisionName.REPORTED else Decision(decision)
+    out.mkdir(parents=True, exist_ok=True)
+    found: list[Explanation] = []
+    measured: dict[str, list[Measures]] = {}
+    for one in explain_images(predictor, point, explainer, images, methods, logit):
+        write_pictures(one, forms, out, mark)
+        found.append(one)
+        if faithfulness:
+            for name, measures in judge_heatmaps(predictor, one, steps, removed.value).items():
+                measured.setdefault(name, []).append(measures)
+    described = data.resolve().name + (f" ({where})" if where else "")
+    introduction = [
+        f"Model: {predictor.name}",
+        f"Images: {described}: {len(found)}",
+        f"Operating point `{point.name}`: malignant from {point.threshold:.4f} on ({point.rule})",
+        f"Heatmaps for the decision: {decision}",
+        *([f"**{mark}**"] if mark else []),
+    ]
+    write_index(found, introduction, out, mark)
+    console = Console()
+    if faithfulness:
+        whose = "the reported decision" if logit is None else str(logit)
+        report = FaithfulnessReport(
+            predictor.name, described, mark, whose, tuple(images), measured, steps, removed.value
+        )
+        for table in write_faithfulness(report, out):
+            table.print(console)
+    console.print(f"wrote {out}")

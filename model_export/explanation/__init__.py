@@ -1,0 +1,1 @@
+"""Where a model looks: heatmaps by several methods, pictures of them, and whether they are true."""
