@@ -69,6 +69,8 @@ class Finding:
     cam: ``(region.height, region.width)`` float32, 0–1, Grad-CAM of the logit of ``decision``:
         where the evidence for the reported decision lies; all zero if no place raised that logit.
     remarks: short English sentences about the input (calipers, several regions, derived image …).
+    unlike_training: the model's gate says that it has not learnt from images like this one; a
+        remark says so too.
     """
 
     frame: int
@@ -80,6 +82,7 @@ class Finding:
     threshold: float
     cam: NDArray[np.float32]
     remarks: tuple[str, ...] = ()
+    unlike_training: bool = False
 
     @property
     def decision(self) -> Decision:

@@ -118,6 +118,23 @@ def curves_figure(
     return figure
 
 
+def distance_figure(groups: Mapping[str, NDArray[np.float64]], limit: float, title: str) -> Figure:
+    """Histograms of distances by group, on a logarithmic axis, with the limit as a line."""
+    figure, axes = _axes((7.0, 4.6), title)
+    values = np.concatenate(list(groups.values()))
+    edges = np.geomspace(values.min() * 0.95, values.max() * 1.05, 40).tolist()
+    for index, (name, distances) in enumerate(groups.items()):
+        weights = np.full(distances.size, 1 / distances.size)
+        colour = COLOURS[index % len(COLOURS)]
+        axes.hist(distances, edges, weights=weights, color=colour, alpha=0.65, label=name)
+    axes.axvline(limit, color="black", linestyle="--", linewidth=1.2, label=f"limit {limit:.3f}")
+    axes.set_xscale("log")
+    axes.set_xlabel("distance")
+    axes.set_ylabel("share of the group's images")
+    axes.legend(fontsize=8.5)
+    return figure
+
+
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write ``stem.png`` and ``stem.svg``; the same figure gives the same bytes."""
     with mpl.rc_context({"svg.hashsalt": "secondread"}):

@@ -90,6 +90,7 @@ class AnalysisSettings(_Section):
     """The analysis worker.
 
     model: folder of the model package; the reference model by default.
+    operating_point: name of one of the package's; empty takes its default.
     providers: ONNX Runtime execution providers in order of preference.
     require_gpu: refuse to start where the session runs on the CPU.
     threads: ONNX Runtime intra-op threads; 0 lets it choose.
@@ -102,6 +103,7 @@ class AnalysisSettings(_Section):
     """
 
     model: Path = REFERENCE_MODEL
+    operating_point: str = ""
     providers: tuple[
         Literal["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], ...
     ] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")

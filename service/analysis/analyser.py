@@ -36,10 +36,14 @@ REPORT_FILE, OVERLAY_FILE, PICTURE_FILE = "sr.dcm", "sc.dcm", "overlay.png"
 
 @dataclass(frozen=True)
 class Analysis:
-    """outcome: for the journal. files: name and bytes of each result, for the spool."""
+    """outcome: for the journal. files: name and bytes of each result, for the spool.
+
+    unlike_training: as the finding has it.
+    """
 
     outcome: AnalysisOutcome
     files: tuple[tuple[str, bytes], ...]
+    unlike_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Analyser:
 
     def __init__(self, settings: AnalysisSettings, engine_cache: Path | None = None) -> None:
         self.package = load_model_package(settings.model)
+        self._threshold = self.package.manifest.threshold_of(settings.operating_point)
         self._settings = settings
         self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
         try:
@@ -118,7 +123,8 @@ class Analyser:
         objects = tuple(name for name, _ in files if name != PICTURE_FILE)
         if isinstance(result, NotAnalysed):
             return Analysis(self._refused(result, objects, watch), files)
-        return Analysis(self._analysed(result.finding, objects, watch), files)
+        outcome = self._analysed(result.finding, objects, watch)
+        return Analysis(outcome, files, result.finding.unlike_training)
 
     def _examine(
         self, path: Path, header: Dataset, frames: int, watch: _Stopwatch
@@ -164,6 +170,13 @@ class Analyser:
         score, remarks = best.score, best.screened.remarks
         if refusals:
             remarks += (f"{len(refusals)} frames were left out: {refusals[0].text}",)
+        unlike = self._scorer.unlike_training(score)
+        gate = self.package.manifest.out_of_distribution
+        if unlike and gate is not None:
+            remarks += (
+                "The image is unlike those that the model was trained on (distance "
+                f"{score.distance:.2f}, limit {gate.limit:.2f}), so the score means little.",
+            )
         finding = Finding(
             frame=best.number,
             frames_scored=frames - len(refusals),
@@ -171,9 +184,10 @@ class Analyser:
             region_source=best.screened.source,
             probability_malignant=score.probability_malignant,
             probability_benign=score.probability_benign,
-            threshold=self.package.manifest.threshold,
+            threshold=self._threshold,
             cam=np.zeros((best.box.height, best.box.width), dtype=np.float32),
             remarks=remarks,
+            unlike_training=unlike,
         )
         cam = self._scorer.heatmap(score, finding.decision, best.box)
         return _Examined(replace(finding, cam=cam), best.frame)
@@ -241,7 +255,7 @@ class Analyser:
             region_source="warm-up",
             probability_malignant=0.0,
             probability_benign=1.0,
-            threshold=self.package.manifest.threshold,
+            threshold=self._threshold,
             cam=np.zeros((edge, edge), dtype=np.float32),
         )
         source = wrap_pixels(frame, "warm-up")

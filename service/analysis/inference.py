@@ -34,11 +34,14 @@ class Score:
 
     probability_malignant, probability_benign: 0–1, their sum is exactly 1.
     cams: Grad-CAM of each class's logit, ``(h, w)`` float32 on the network's own grid.
+    distance: how unlike the training images the image is, for the manifest's
+        ``out_of_distribution.limit``; None where the package has no gate.
     """
 
     probability_malignant: float
     probability_benign: float
     cams: Mapping[Decision, NDArray[np.float32]]
+    distance: float | None = None
 
 
 class Scorer:
@@ -56,6 +59,7 @@ class Scorer:
     ) -> None:
         self._manifest = package.manifest
         self._session = make_session(package, settings, engine_cache)
+        self._outputs = outputs_of(package)
         if settings.require_gpu and self.provider == _CPU:
             raise InferenceError(
                 "analysis.require_gpu is set, but the model would run on the CPU. Install "
@@ -76,15 +80,22 @@ class Scorer:
         Raises InferenceError if the network's answer is not a probability.
         """
         spec = self._manifest.preprocessing
-        probabilities, malignant_cam, benign_cam = self._session.run(
-            list(OUTPUTS), {INPUT: preprocess(image, spec)[None]}
+        probabilities, malignant_cam, benign_cam, *gate = self._session.run(
+            list(self._outputs), {INPUT: preprocess(image, spec)[None]}
         )
         total = float(probabilities[0].astype(np.float64).sum())
         if not abs(total - 1) < 0.01:
             raise InferenceError("the network's output is not a probability: verify the model")
         malignant = float(probabilities[0, self._manifest.malignant_index]) / total
         cams = {Decision.MALIGNANT: malignant_cam[0], Decision.BENIGN: benign_cam[0]}
-        return Score(malignant, 1 - malignant, cams)
+        return Score(malignant, 1 - malignant, cams, float(gate[0][0]) if gate else None)
+
+    def unlike_training(self, score: Score) -> bool:
+        """Whether the image lies beyond the gate's limit; a distance that is no number does."""
+        gate = self._manifest.out_of_distribution
+        if gate is None or score.distance is None:
+            return False
+        return not score.distance <= gate.limit
 
     def heatmap(self, score: Score, logit: Decision, box: Box) -> NDArray[np.float32]:
         """The CAM of one logit over the box that was scored.
@@ -98,6 +109,11 @@ class Scorer:
         cam = cam_to_image(grid, box.height, box.width, self._manifest.preprocessing)
         highest = cam.max()
         return cam / highest if highest > 0 else cam
+
+
+def outputs_of(package: ModelPackage) -> tuple[str, ...]:
+    """The graph's outputs that the service reads; the gate's distance only where there is one."""
+    return OUTPUTS if package.manifest.out_of_distribution is None else (*OUTPUTS, DISTANCE)
 
 
 def make_session(

@@ -6,9 +6,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dicom_sr.finding import ModelIdentity
 from service.analysis.preprocessing import Preprocessing
@@ -22,13 +29,46 @@ class ModelPackageError(Exception):
     """The folder is not a model package that may be used; the text says what to do."""
 
 
+class ManifestOperatingPoint(BaseModel):
+    """A threshold on the malignant probability (0–1), fixed on validation data.
+
+    name: what a site chooses it by. rule: how it was found, in words.
+    sensitivity, specificity: on those validation images, 0–1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    threshold: float = Field(ge=0, le=1)
+    rule: str
+    sensitivity: float = Field(ge=0, le=1)
+    specificity: float = Field(ge=0, le=1)
+
+
+class OutOfDistribution(BaseModel):
+    """The gate that the graph's output ``distance`` is held against.
+
+    limit: an image with a larger distance is unlike those the model was trained on.
+    method, rule: how distance and limit were found, in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: float = Field(gt=0)
+    method: str
+    rule: str
+
+
 class Manifest(BaseModel):
     """``manifest.json``: all that the service needs to know of a model.
 
     sha256: hex digest of ``model.onnx``.
     classes: order of the two outputs.
-    threshold: operating point on the malignant probability (0–1), fixed on validation data.
+    threshold: of the default operating point, the first one where several are listed.
+    out_of_distribution: None in packages without a gate.
     training: facts for a reader (data, split, figures, seconds); the service only shows them.
+    training_images, validation_images: what the model has seen, 16 hex digits of each file's
+        sha256; empty where the package keeps no list.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,9 +80,13 @@ class Manifest(BaseModel):
     architecture: str
     classes: tuple[Literal["benign", "malignant"], Literal["benign", "malignant"]]
     threshold: float = Field(ge=0, le=1)
+    operating_points: tuple[ManifestOperatingPoint, ...] = ()
+    out_of_distribution: OutOfDistribution | None = None
     preprocessing: Preprocessing
     intended_use: str
     training: dict[str, Any] = Field(default_factory=dict)
+    training_images: tuple[str, ...] = ()
+    validation_images: tuple[str, ...] = ()
 
     @field_validator("classes")
     @classmethod
@@ -50,6 +94,31 @@ class Manifest(BaseModel):
         if set(classes) != {"benign", "malignant"}:
             raise ValueError("classes must name benign and malignant once each")
         return classes
+
+    @model_validator(mode="after")
+    def _default_comes_first(self) -> Self:
+        names = [point.name for point in self.operating_points]
+        if len(set(names)) != len(names):
+            raise ValueError("each operating point needs a name of its own")
+        if self.operating_points and self.operating_points[0].threshold != self.threshold:
+            raise ValueError("threshold must be that of the first operating point")
+        return self
+
+    def threshold_of(self, operating_point: str) -> float:
+        """The threshold of an operating point by its name; an empty name is the default.
+
+        Raises ModelPackageError if the package has none of that name.
+        """
+        if not operating_point:
+            return self.threshold
+        for point in self.operating_points:
+            if point.name == operating_point:
+                return point.threshold
+        known = ", ".join(point.name for point in self.operating_points) or "none by name"
+        raise ModelPackageError(
+            f"{self.name} {self.version} has no operating point {operating_point!r}; it has "
+            f"{known}: set analysis.operating_point to one of them, or leave it empty"
+        )
 
     @property
     def malignant_index(self) -> int:

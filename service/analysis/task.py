@@ -83,7 +83,7 @@ class AnalysisTask:
         if not recorded:
             log.info("%s was finished by another worker", key)
             return
-        self._count(analysis.outcome)
+        self._count(analysis)
         log.info("%s %s %s", key, analysis.outcome.state, analysis.outcome.reason or "")
         self._publish(key, destinations)
 
@@ -112,7 +112,10 @@ class AnalysisTask:
         if final:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 
-    def _count(self, outcome: AnalysisOutcome) -> None:
+    def _count(self, analysis: Analysis) -> None:
+        outcome = analysis.outcome
+        if analysis.unlike_training:
+            self._metrics.unlike_training.inc()
         self._metrics.outcomes.labels(outcome.state, outcome.reason or "").inc()
         for stage, seconds in outcome.stage_seconds.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.inference import INPUT, OUTPUTS, InferenceError, make_session
+from service.analysis.inference import (
+    DISTANCE,
+    INPUT,
+    OUTPUTS,
+    InferenceError,
+    make_session,
+    outputs_of,
+)
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
 from service.config import AnalysisSettings
@@ -23,8 +30,9 @@ def verify_model(package: ModelPackage, settings: AnalysisSettings) -> Iterator[
     session = make_session(package, settings)
     yield f"loaded into ONNX Runtime {ort.__version__}, runs on {session.get_providers()[0]}"
     size = package.manifest.preprocessing.size
-    _require_names(session)
-    yield f"input {INPUT}, outputs {', '.join(OUTPUTS)}"
+    wanted = outputs_of(package)
+    _require_names(session, wanted)
+    yield f"input {INPUT}, outputs {', '.join(wanted)}"
     images = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
     probabilities, cam, cam_benign = _run(session, images)
     if probabilities.shape != (2, 2) or cam.ndim != 3 or cam.shape[0] != 2:
@@ -42,20 +50,29 @@ def verify_model(package: ModelPackage, settings: AnalysisSettings) -> Iterator[
     if not np.isfinite([cam, cam_benign]).all() or min(cam.min(), cam_benign.min()) < 0:
         raise InferenceError("its CAMs have values that are negative or not finite")
     yield "its CAMs are finite and nowhere negative"
+    if package.manifest.out_of_distribution is not None:
+        _require_distances(session, images)
+        yield "it tells each image's distance to the training images"
     alone, _, _ = _run(session, images[:1])
     if not np.allclose(alone[0], probabilities[0], rtol=0, atol=_TOLERANCE):
         raise InferenceError("an image gets another score alone than in a batch")
     yield "an image gets the same score alone and in a batch"
 
 
-def _require_names(session: ort.InferenceSession) -> None:
+def _require_names(session: ort.InferenceSession, wanted: tuple[str, ...]) -> None:
     inputs = [node.name for node in session.get_inputs()]
     outputs = {node.name for node in session.get_outputs()}
-    if inputs != [INPUT] or not outputs.issuperset(OUTPUTS):
+    if inputs != [INPUT] or not outputs.issuperset(wanted):
         raise InferenceError(
             f"it has the inputs {inputs} and the outputs {sorted(outputs)}, instead of "
-            f"{INPUT} and {', '.join(OUTPUTS)}"
+            f"{INPUT} and {', '.join(wanted)}"
         )
+
+
+def _require_distances(session: ort.InferenceSession, images: NDArray[np.float32]) -> None:
+    (distances,) = session.run([DISTANCE], {INPUT: images})
+    if distances.shape != (len(images),) or not np.isfinite(distances).all():
+        raise InferenceError(f"its distances have the shape {distances.shape}, or are not finite")
 
 
 def _run(session: ort.InferenceSession, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:

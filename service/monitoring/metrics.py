@@ -54,6 +54,11 @@ class Metrics:
             buckets=tuple(step / 10 for step in range(1, 11)),
             registry=self.registry,
         )
+        self.unlike_training = Counter(
+            "secondread_unlike_training",
+            "Scored images that the model's out-of-distribution gate flagged",
+            registry=self.registry,
+        )
         self.model = Gauge(
             "secondread_model",
             "1 for the loaded model and the execution provider that really runs it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,9 @@ from service.analysis.model_package import (
     MANIFEST_FILE,
     MODEL_FILE,
     Manifest,
+    ManifestOperatingPoint,
     ModelPackage,
+    OutOfDistribution,
     file_sha256,
     load_model_package,
 )
@@ -70,7 +73,41 @@ def _brightness_model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def write_package(folder: Path, model: onnx.ModelProto) -> ModelPackage:
+def _gated_model() -> onnx.ModelProto:
+    """The same with the darkness of the image as its distance: 0 for white, 255 for black."""
+    model = _brightness_model()
+    graph = model.graph
+    graph.node.extend(
+        [
+            helper.make_node("Squeeze", ["mean", "last_axes"], ["brightness"]),
+            helper.make_node("Mul", ["brightness", "minus_std"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "white"], ["distance"]),
+        ]
+    )
+    std, mean = 0.226, 0.449  # averages of ImageNet's three channels
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, 2, 3], dtype=np.int64), "last_axes"),
+            numpy_helper.from_array(np.array(-255 * std, dtype=np.float32), "minus_std"),
+            numpy_helper.from_array(np.array(255 * (1 - mean), dtype=np.float32), "white"),
+        ]
+    )
+    graph.output.append(helper.make_tensor_value_info("distance", TensorProto.FLOAT, ["N"]))
+    return model
+
+
+GATE = OutOfDistribution(limit=200.0, method="darkness", rule="tests")
+POINTS = (
+    ManifestOperatingPoint(
+        name="sensitive", threshold=0.3, rule="low", sensitivity=1, specificity=0.5
+    ),
+    ManifestOperatingPoint(
+        name="youden", threshold=0.6, rule="high", sensitivity=0.8, specificity=0.9
+    ),
+)
+
+
+def write_package(folder: Path, model: onnx.ModelProto, **changes: Any) -> ModelPackage:
     """``model`` as a package with a manifest that describes it."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(model, folder / MODEL_FILE)
@@ -83,7 +120,7 @@ def write_package(folder: Path, model: onnx.ModelProto) -> ModelPackage:
         threshold=0.5,
         preprocessing=Preprocessing(size=SIZE),
         intended_use="tests",
-    )
+    ).model_copy(update=changes)
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
     return load_model_package(folder)
 
@@ -91,6 +128,19 @@ def write_package(folder: Path, model: onnx.ModelProto) -> ModelPackage:
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     return write_package(tmp_path_factory.mktemp("package"), _brightness_model())
+
+
+@pytest.fixture(scope="session")
+def gated_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """With a gate that flags what is darker than 55 of 255, and two operating points."""
+    folder = tmp_path_factory.mktemp("gated")
+    return write_package(
+        folder,
+        _gated_model(),
+        threshold=POINTS[0].threshold,
+        operating_points=POINTS,
+        out_of_distribution=GATE,
+    )
 
 
 @pytest.fixture(scope="session")

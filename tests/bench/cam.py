@@ -41,7 +41,7 @@ def measure(scratch: Path, size: int, rounds: int) -> list[Figure]:
     one_pass, alone = _session(whole), _session(score_only)
     image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     tensor = torch.from_numpy(image)
-    with GradCAM(model=model, target_layers=[model.layer4[-1]]) as grad_cam:
+    with GradCAM(model=model, target_layers=[model.backbone.net.layer4[-1]]) as grad_cam:
         target = [ClassifierOutputTarget(MALIGNANT)]
         ways: dict[str, Callable[[], object]] = {
             "one pass": lambda: one_pass.run(None, {"image": image}),
