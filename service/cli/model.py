@@ -62,12 +62,32 @@ def _package(folder: Path) -> ModelPackage:
         _fail(str(error))
 
 
+_ELSEWHERE = {
+    *("name", "version", "preprocessing", "training", "operating_points", "out_of_distribution"),
+    *("training_images", "validation_images"),
+}
+
+
+def _operating_points(manifest: Manifest) -> dict[str, str]:
+    return {
+        f"operating point {point.name}": f"from {point.threshold:g} on: {point.rule}"
+        for point in manifest.operating_points
+    }
+
+
+def _gate(manifest: Manifest) -> dict[str, str]:
+    gate = manifest.out_of_distribution
+    return {} if gate is None else {"out of distribution": f"beyond {gate.limit:g}: {gate.rule}"}
+
+
 def _table(manifest: Manifest) -> Table:
     table = Table("", "", show_header=False, title=f"{manifest.name} {manifest.version}")
     rows: dict[str, Any] = {
-        **manifest.model_dump(
-            mode="json", exclude={"name", "version", "preprocessing", "training"}
-        ),
+        **manifest.model_dump(mode="json", exclude=_ELSEWHERE),
+        **_operating_points(manifest),
+        **_gate(manifest),
+        "images it has seen": f"{len(manifest.training_images)} in training, "
+        f"{len(manifest.validation_images)} in validation",
         **manifest.preprocessing.model_dump(mode="json"),
         **{f"training: {name}": value for name, value in manifest.training.items()},
     }
