@@ -72,7 +72,7 @@ def write_pictures(found: Explanation, forms: Sequence[Form], folder: Path, mark
     pixels, mask = found.image.pixels(), found.image.mask()
     for method, heatmap in found.heatmaps.items():
         for form in forms:
-            picture = Image.fromarray(draw(form, pixels, heatmap))
+            picture = Image.fromarray(draw(form, pixels, _shown(method, heatmap)))
             picture.save(folder / f"{found.name}_{method}_{form}.png")
     _sheet(found, pixels, mask, mark).savefig(folder / found.sheet, dpi=_DOTS_PER_INCH)
 
@@ -103,6 +103,14 @@ def write_index(
     (folder / INDEX_TABLE).write_text(table.csv(), encoding="utf-8")
 
 
+def _shown(method: Method, heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Guided maps are a few bright pixels: the brightest 0.5 % are shown alike, or none is seen."""
+    limit = np.quantile(heatmap, 0.995)
+    if method is not Method.GUIDED or limit <= 0:
+        return heatmap
+    return np.asarray(np.clip(heatmap / limit, 0, 1), dtype=np.float32)
+
+
 def _sheet(
     found: Explanation, pixels: NDArray[np.uint8], mask: NDArray[np.uint8], mark: str
 ) -> Figure:
@@ -114,7 +122,7 @@ def _sheet(
         panels = [("lesion outlined", outline_lesion(original, mask))]
     for method, heatmap in found.heatmaps.items():
         empty = "" if heatmap.any() else f": no area raised the {found.decision} score"
-        panels.append((f"{method}{empty}", draw(Form.OVERLAY, pixels, heatmap)))
+        panels.append((f"{method}{empty}", draw(Form.OVERLAY, pixels, _shown(method, heatmap))))
     height = _PANEL_INCHES * float(np.clip(pixels.shape[0] / pixels.shape[1], 0.5, 1.6))
     figure = Figure(figsize=(_PANEL_INCHES * len(panels) + 0.6, height + 1), layout="constrained")
     FigureCanvasAgg(figure)
