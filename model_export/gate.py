@@ -6,9 +6,9 @@ components ``W`` (K × k, orthonormal) with variances ``λ``,
 
     distance² = [ Σ_i (Wᵀz)_i² / λ_i  +  (|z|² − |Wᵀz|²) / σ² ] / K
 
-where σ² is the mean variance of the K − k directions that are left over. This is the Mahalanobis
-distance of Lee et al. (NeurIPS 2018) for one class, with the residual of Wang et al. (CVPR 2022)
-in it; divided by the number of features, so that training images lie about 1.
+where σ² is the mean variance of those of the other directions that the training images span. This
+is the Mahalanobis distance of Lee et al. (NeurIPS 2018) for one class, with the residual of Wang
+et al. (CVPR 2022) in it; divided by the number of features, so that it does not grow with it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def pooled_features(
 class Gate:
     """mean, scale: ``(K,)``; components: ``(K, k)``; variances: ``(k,)``; see the module.
 
-    noise: σ², the mean variance of the directions that are left over.
+    noise: σ², the mean variance of the directions that are left over, of those that were spanned.
     limit: an image is unlike the training images if its distance is larger.
     percentile: of the validation images' distances, where the limit lies.
     """
