@@ -1,16 +1,17 @@
-"""What is fixed on validation data: the temperature and the operating points."""
+"""What is fixed on validation data: temperature, bias and operating points."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from model_export.network import MALIGNANT, Classifier
+from model_export.network import BENIGN, MALIGNANT, Classifier
 from model_export.statistics import (
     expected_calibration_error,
     threshold_for_sensitivity,
@@ -36,7 +37,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """temperature: divides the logits (Guo et al., ICML 2017).
+    """temperature: divides the logits. bias: is then added to the malignant one.
 
     operating_points: the first one is what the package uses unless the site chooses another.
     calibration_error: expected calibration error (0–1) on the validation images, after it.
@@ -45,24 +46,32 @@ class Calibration:
     temperature: float
     operating_points: tuple[OperatingPoint, ...]
     calibration_error: float
+    bias: float = 0.0
 
 
 def calibrate(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> Calibration:
-    """Fit the temperature by likelihood, then fix the operating points by their rules.
+    """Fit temperature and bias by likelihood, then fix the operating points by their rules.
 
     labels: ``(N,)`` 1 = malignant. logits: ``(N, 2)``, both of validation images.
+
+    Platt scaling of the logits' difference (Platt 1999): the temperature alone (Guo et al., ICML
+    2017) cannot mend a network that calls malignant too often on the whole.
     """
+    margin = logits[:, MALIGNANT] - logits[:, BENIGN]
 
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -float(scaled[np.arange(labels.size), labels].mean())
+    def negative_log_likelihood(parameters: NDArray[np.float64]) -> float:
+        z = margin / np.exp(parameters[0]) + parameters[1]
+        return float((np.logaddexp(0, z) - labels * z).mean())
 
-    fit = minimize_scalar(negative_log_likelihood, bounds=(-3.0, 3.0), method="bounded")
-    temperature = float(np.exp(fit.x))
-    scores = softmax(logits / temperature, axis=1)[:, MALIGNANT]
+    fit = minimize(
+        negative_log_likelihood, np.zeros(2), method="L-BFGS-B", bounds=[(-3, 3), (-10, 10)]
+    )
+    temperature, bias = float(np.exp(fit.x[0])), float(fit.x[1])
+    scores = np.asarray(expit(margin / temperature + bias), dtype=np.float64)
 
     def point(name: str, threshold: float, rule: str) -> OperatingPoint:
-        threshold = round(threshold, 4)
+        # Rounded down: rounding up could lose the case that the sensitivity hangs on.
+        threshold = math.floor(threshold * 10_000) / 10_000
         positive = scores >= threshold
         return OperatingPoint(
             name,
@@ -84,11 +93,13 @@ def calibrate(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> Calibra
             point("youden", youden_threshold(labels, scores), "Youden's index on validation"),
         ),
         expected_calibration_error(labels, scores),
+        bias,
     )
 
 
 @torch.no_grad()
-def apply_temperature(model: Classifier, temperature: float) -> None:
-    """Divide the last layer by the temperature; the normalised CAM does not change by it."""
-    model.fc2.weight.div_(temperature)
-    model.fc2.bias.div_(temperature)
+def apply_calibration(model: Classifier, calibration: Calibration) -> None:
+    """Put temperature and bias into the last layer; the normalised CAM does not change by it."""
+    model.fc2.weight.div_(calibration.temperature)
+    model.fc2.bias.div_(calibration.temperature)
+    model.fc2.bias[MALIGNANT] += calibration.bias

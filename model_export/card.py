@@ -23,7 +23,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         f"- Architecture: {manifest.architecture}",
         f"- Input: one grey image, {spec.size}×{spec.size}, {spec.fit}, {spec.interpolation}",
-        "- Output: probability of malignant and benign (softmax, temperature-scaled), and the "
+        "- Output: probability of malignant and benign (calibrated softmax), and the "
         "Grad-CAM of either logit from the same pass",
         *_operating_points(manifest),
         *_gate(manifest),

@@ -27,7 +27,7 @@ from onnx_ir.passes.common import (
 from onnxscript.optimizer import fold_constants_ir
 from torch import Tensor, nn
 
-from model_export.calibration import apply_temperature
+from model_export.calibration import apply_calibration
 from model_export.checkpoint import Checkpoint
 from model_export.gate import Gate, GateModule, pool
 from model_export.network import AnalyticCam, Classifier
@@ -51,7 +51,7 @@ class _CamAndDistance(AnalyticCam):
 def export_checkpoint(
     checkpoint: Checkpoint, path: Path, *, size: int | None = None, half: bool = True
 ) -> None:
-    """Write the graph of a checkpoint, its temperature applied to the last layer.
+    """Write the graph of a checkpoint, its calibration applied to the last layer.
 
     size: edge of the input in pixels; that of the training by default.
     Raises ValueError for a size that the backbone cannot take.
@@ -63,7 +63,7 @@ def export_checkpoint(
             f"{checkpoint.model.backbone.title} takes inputs of {fixed} pixels alone, not {size}"
         )
     model = copy.deepcopy(checkpoint.model)
-    apply_temperature(model, checkpoint.calibration.temperature)
+    apply_calibration(model, checkpoint.calibration)
     gate = Gate.from_tensors(checkpoint.gate) if checkpoint.gate else None
     export_onnx(model, size or trained, path, half=half, gate=gate)
 

@@ -71,7 +71,8 @@ def write_package(
         intended_use=INTENDED_USE,
         training={
             **{key: value for key, value in checkpoint.facts.items() if key != "name"},
-            "temperature": round(calibration.temperature, 4),
+            "calibration": f"temperature {calibration.temperature:.4f}, "
+            f"bias {calibration.bias:.4f}",
             "calibration error on validation": round(calibration.calibration_error, 4),
             "weights stored as": "float16, computed in float32" if half else "float32",
             **({"input": f"trained at {trained.size} px"} if spec.size != trained.size else {}),

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dicom_sr.finding import Box, Decision
-from model_export.calibration import OperatingPoint, apply_temperature
+from model_export.calibration import OperatingPoint, apply_calibration
 from model_export.checkpoint import Checkpoint, load_checkpoint
 from model_export.dataset import LabelledImage
 from model_export.network import MALIGNANT, AnalyticCam
@@ -32,7 +32,7 @@ _BATCH = 16
 class Prediction:
     """What a model says of one image of H × W pixels.
 
-    probability_malignant: 0–1, temperature applied.
+    probability_malignant: 0–1, calibrated.
     cams: Grad-CAM of each decision's logit on the image, ``(H, W)`` float32, maximum 1, or all 0
         if no place raised that logit.
     """
@@ -113,10 +113,10 @@ class PackagePredictor(Predictor):
 
 
 class CheckpointPredictor(Predictor):
-    """A training run's ``model.pt``, run by torch in float32 with its temperature."""
+    """A training run's ``model.pt``, run by torch in float32 with its calibration."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        apply_temperature(checkpoint.model, checkpoint.calibration.temperature)
+        apply_calibration(checkpoint.model, checkpoint.calibration)
         self._graph = AnalyticCam(checkpoint.model).eval()
         self.name = checkpoint.model.backbone.title
         self.preprocessing = checkpoint.preprocessing

@@ -15,7 +15,7 @@ from model_export.backbones import (
     Vgg16,
     VitB16,
 )
-from model_export.calibration import apply_temperature
+from model_export.calibration import apply_calibration
 from model_export.checkpoint import load_checkpoint
 from model_export.initial import load_package
 from model_export.network import CLASSES, Classifier
@@ -57,7 +57,7 @@ def load_network(path: Path) -> Explained:
     """
     if not is_package(path):
         checkpoint = load_checkpoint(path)
-        apply_temperature(checkpoint.model, checkpoint.calibration.temperature)
+        apply_calibration(checkpoint.model, checkpoint.calibration)
         return Explained(checkpoint.model)
     manifest = load_model_package(path).manifest
     model = Classifier(_backbone(manifest), manifest.preprocessing.size)

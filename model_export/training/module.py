@@ -25,7 +25,7 @@ class TrainingModule(lightning.LightningModule):
 
     class_weights: ``(2,)`` for the cross-entropy, mean 1. steps: optimiser steps of the whole run.
     Logs ``loss``, ``validation_auc`` of the averaged weights at the size of the epoch, and
-    ``deployed_auc``, which is −1 until the deployed size is reached.
+    ``deployed_auc``, which is −1 before the last stage.
     """
 
     def __init__(
@@ -81,10 +81,9 @@ class TrainingModule(lightning.LightningModule):
         self._scores.clear()
         self._labels.clear()
         value = auc(labels.astype(np.int64), scores) if len(set(labels.tolist())) == 2 else 0.0
-        size = self.plan.size_at(self.current_epoch)
-        deployed = size == self.plan.deployed_size
         self.log("validation_auc", value, prog_bar=True)
-        self.log("deployed_auc", value if deployed else -1.0)
+        last = self.plan.in_last_stage(self.current_epoch)
+        self.log("deployed_auc", value if last else -1.0)
 
     def _gathered(self, parts: list[Tensor]) -> Tensor:
         """One vector of all devices' values."""

@@ -16,7 +16,9 @@ class TrainingPlan(BaseModel):
     """The plan of one run; a TOML file holds the same keys.
 
     backbone: one of the study's six.
-    stages: (input size in pixels, epochs) in order; the last size is the deployed one.
+    stages: (input size in pixels, epochs) in order.
+    deployed_size: input size in pixels at which the last stage is judged and the model calibrated
+        and exported; None takes the last stage's.
     learning_rate, head_learning_rate: peaks of the backbone's last layer and of the head.
     first_layer_share: the first layer's rate as a share of the last one's; between them the rate
         grows geometrically (layer-wise rates). 1 gives all layers the same.
@@ -35,6 +37,7 @@ class TrainingPlan(BaseModel):
 
     backbone: BackboneName = "resnet50"
     stages: tuple[tuple[int, int], ...] = ((224, 7), (288, 5))
+    deployed_size: int | None = Field(default=None, ge=32)
     batch_size: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=2e-4, gt=0)
     head_learning_rate: float = Field(default=8e-4, gt=0)
@@ -57,7 +60,8 @@ class TrainingPlan(BaseModel):
     def _possible(self) -> Self:
         if not self.stages or any(size < 32 or epochs < 1 for size, epochs in self.stages):
             raise ValueError("stages need at least one (size ≥ 32, epochs ≥ 1)")
-        if self.backbone == "vit_b_16" and len({size for size, _ in self.stages}) > 1:
+        sizes = {size for size, _ in self.stages} | {self.final_size}
+        if self.backbone == "vit_b_16" and len(sizes) > 1:
             raise ValueError("the Vision Transformer is bound to one input size in all stages")
         return self
 
@@ -66,19 +70,28 @@ class TrainingPlan(BaseModel):
         return sum(epochs for _, epochs in self.stages)
 
     @property
-    def deployed_size(self) -> int:
-        return self.stages[-1][0]
+    def final_size(self) -> int:
+        """Input size in pixels of the model that comes out."""
+        return self.deployed_size or self.stages[-1][0]
 
     def size_at(self, epoch: int) -> int:
-        """Input size of the epoch (counted from 0)."""
+        """Input size that the epoch (counted from 0) trains at."""
         for size, epochs in self.stages:
             if epoch < epochs:
                 return size
             epoch -= epochs
-        return self.deployed_size
+        return self.stages[-1][0]
+
+    def in_last_stage(self, epoch: int) -> bool:
+        """Whether the weights of the epoch (counted from 0) may become the model."""
+        return epoch >= self.epochs - self.stages[-1][1]
+
+    def judged_size_at(self, epoch: int) -> int:
+        """Input size that the epoch's weights are judged at."""
+        return self.final_size if self.in_last_stage(epoch) else self.size_at(epoch)
 
     def preprocessing(self, size: int | None = None) -> Preprocessing:
-        return Preprocessing(size=size or self.deployed_size)
+        return Preprocessing(size=size or self.final_size)
 
 
 def read_plan(path: Path | None, overrides: dict[str, Any]) -> TrainingPlan:

@@ -73,7 +73,7 @@ class _Images(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         plan = self._plan
-        spec = plan.preprocessing(plan.size_at(self._epoch()))
+        spec = plan.preprocessing(plan.judged_size_at(self._epoch()))
         return DataLoader(ValidationSet(self._validation, spec), 8, num_workers=plan.workers)
 
 
@@ -250,7 +250,7 @@ def _finish(
         for name, value in best["state_dict"].items()
         if name.startswith("model.")
     }
-    model = Classifier(plan.backbone, plan.deployed_size)
+    model = Classifier(plan.backbone, plan.final_size)
     model.load_state_dict(state)
     epoch = int(best["epoch"]) + 1
     chosen = next(row for row in rows if row["epoch"] == epoch)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from model_export.cli.app import COMMANDS
+
 
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
     code = "from model_export.cli import main; main()"
@@ -21,7 +23,7 @@ def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_commands() -> None:
     answer = _run("--help")
     assert answer.returncode == 0
-    for command in ("train", "export", "evaluate"):
+    for command in COMMANDS:
         assert command in answer.stdout
 
 

@@ -16,7 +16,7 @@ def test_a_plan_comes_from_toml_and_options_win(tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     file.write_text('backbone = "vgg16"\nstages = [[96, 2], [128, 3]]\nseed = 1\n')
     plan = read_plan(file, {"seed": 5})
-    assert (plan.backbone, plan.epochs, plan.deployed_size, plan.seed) == ("vgg16", 5, 128, 5)
+    assert (plan.backbone, plan.epochs, plan.final_size, plan.seed) == ("vgg16", 5, 128, 5)
     assert [plan.size_at(epoch) for epoch in range(5)] == [96, 96, 128, 128, 128]
 
 
@@ -28,6 +28,7 @@ def test_a_plan_comes_from_toml_and_options_win(tmp_path: Path) -> None:
         ({"stages": []}, "stages"),
         ({"dropout": 1.5}, "dropout"),
         ({"backbone": "vit_b_16", "stages": [[96, 1], [128, 1]]}, "one input size"),
+        ({"backbone": "vit_b_16", "stages": [[96, 1]], "deployed_size": 128}, "one input size"),
     ],
 )
 def test_a_mistake_is_named(overrides: dict[str, object], message: str) -> None:
@@ -40,6 +41,13 @@ def test_what_is_no_toml_is_named(tmp_path: Path) -> None:
     file.write_text("stages = [[")
     with pytest.raises(ValueError, match=r"plan\.toml is not TOML"):
         read_plan(file, {})
+
+
+def test_the_last_stage_is_judged_at_the_deployed_size() -> None:
+    plan = TrainingPlan(stages=((96, 1), (128, 2)), deployed_size=160)
+    assert [plan.size_at(epoch) for epoch in range(3)] == [96, 128, 128]
+    assert [plan.judged_size_at(epoch) for epoch in range(3)] == [96, 160, 160]
+    assert plan.preprocessing().size == 160
 
 
 def test_the_rate_rises_and_falls() -> None:
