@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,19 +24,18 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from model_export.calibration import calibrate
-from model_export.checkpoint import CHECKPOINT_FILE, Checkpoint, save_checkpoint
+from model_export.checkpoint import Checkpoint
 from model_export.dataset import LabelledImage, refuse_shared_patients
-from model_export.gate import fit_gate, pooled_features
 from model_export.initial import load_initial, unfold_batch_norm
 from model_export.network import Classifier
-from model_export.training.data import TrainingSet, ValidationSet, logits_of
+from model_export.training.data import TrainingSet, ValidationSet
+from model_export.training.finishing import BEST_FILE, finish
+from model_export.training.history import History
 from model_export.training.module import TrainingModule
 from model_export.training.plan import TrainingPlan
 from service.analysis.preprocessing import preprocess
 
-_LAST, _BEST = "last.ckpt", "best.ckpt"
-_PLAN_FILE, _HISTORY_FILE = "plan.json", "history.csv"
+_LAST, _PLAN_FILE = "last.ckpt", "plan.json"
 _STATISTICS_IMAGES = 192
 
 
@@ -75,41 +72,6 @@ class _Images(lightning.LightningDataModule):
         plan = self._plan
         spec = plan.preprocessing(plan.judged_size_at(self._epoch()))
         return DataLoader(ValidationSet(self._validation, spec), 8, num_workers=plan.workers)
-
-
-class _History(Callback):
-    """One row an epoch in ``history.csv`` and on the terminal; it lives in the checkpoint."""
-
-    def __init__(self, folder: Path, plan: TrainingPlan, console: Console) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._folder, self._plan, self._console = folder, plan, console
-        self._began = 0.0
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._began = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        metrics = trainer.callback_metrics
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "size": self._plan.size_at(trainer.current_epoch),
-            "loss": round(float(metrics["loss_epoch"]), 4),
-            "validation_auc": round(float(metrics["validation_auc"]), 4),
-            "seconds": round(time.monotonic() - self._began, 1),
-        }
-        self.rows.append(row)
-        if trainer.is_global_zero:
-            with (self._folder / _HISTORY_FILE).open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, list(row))
-                writer.writeheader()
-                writer.writerows(self.rows)
-            self._console.print(json.dumps(row), highlight=False)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
 
 
 def train(
@@ -151,7 +113,7 @@ def train(
     interrupted = (folder / _LAST).exists()
     origin = _initial_weights(model, weights, training, plan, unfold=not interrupted)
     labels = np.array([image.label for image in training])
-    history = _History(folder, plan, console)
+    history = History(folder, plan, console)
     trainer = _trainer(folder, plan, history, accelerator, devices)
     steps = max(1, len(training) // plan.batch_size // trainer.world_size) * plan.epochs
     module = TrainingModule(model, plan, _class_weights(labels, plan), steps)
@@ -162,7 +124,9 @@ def train(
         ckpt_path=str(folder / _LAST) if interrupted else None,
         weights_only=False,
     )
-    return _finish(folder, plan, training, validation, history.rows, {**(facts or {}), **origin})
+    return finish(
+        folder, plan, training, validation, rows=history.rows, facts={**(facts or {}), **origin}
+    )
 
 
 def _initial_weights(
@@ -186,14 +150,14 @@ def _initial_weights(
 
 
 def _trainer(
-    folder: Path, plan: TrainingPlan, history: _History, accelerator: str, devices: str
+    folder: Path, plan: TrainingPlan, history: History, accelerator: str, devices: str
 ) -> lightning.Trainer:
     callbacks: list[Callback] = [
         EMAWeightAveraging(decay=plan.ema_decay),
         history,
         ModelCheckpoint(
             folder,
-            filename=_BEST.removesuffix(".ckpt"),
+            filename=BEST_FILE.removesuffix(".ckpt"),
             monitor="deployed_auc",
             mode="max",
             save_last=True,
@@ -233,77 +197,6 @@ def _trainer(
         enable_progress_bar=terminal,
         default_root_dir=folder,
     )
-
-
-def _finish(
-    folder: Path,
-    plan: TrainingPlan,
-    training: Sequence[LabelledImage],
-    validation: Sequence[LabelledImage],
-    rows: list[dict[str, Any]],
-    facts: dict[str, Any],
-) -> Checkpoint:
-    """Calibrate the best epoch's weights, fit the gate, write ``model.pt``."""
-    best = torch.load(folder / _BEST, weights_only=False, map_location="cpu")
-    state = {
-        name.removeprefix("model."): value
-        for name, value in best["state_dict"].items()
-        if name.startswith("model.")
-    }
-    model = Classifier(plan.backbone, plan.final_size)
-    model.load_state_dict(state)
-    epoch = int(best["epoch"]) + 1
-    chosen = next(row for row in rows if row["epoch"] == epoch)
-    return finish(
-        folder,
-        plan,
-        model,
-        training,
-        validation,
-        {
-            **facts,
-            "backbone": model.backbone.title,
-            "images": f"{len(training)} of {len({i.patient for i in training})} patients, "
-            f"{sum(i.label for i in training)} malignant",
-            "validation": f"{len(validation)} images of {len({i.patient for i in validation})} "
-            "patients: chose the epoch, the temperature, the operating points and the limit of "
-            "the out-of-distribution gate",
-            "epochs": f"{epoch} of {plan.epochs} "
-            f"({', '.join(f'{size} px × {epochs}' for size, epochs in plan.stages)})",
-            "validation AUC": chosen["validation_auc"],
-            "training seconds": round(sum(row["seconds"] for row in rows)),
-            "seed": plan.seed,
-        },
-    )
-
-
-def finish(
-    folder: Path,
-    plan: TrainingPlan,
-    model: Classifier,
-    training: Sequence[LabelledImage],
-    validation: Sequence[LabelledImage],
-    facts: dict[str, Any],
-) -> Checkpoint:
-    """Calibrate ``model`` on the validation images, fit its gate, write ``folder/model.pt``."""
-    spec = plan.preprocessing()
-    labels = np.array([image.label for image in validation])
-    model.eval()
-    gate = fit_gate(
-        pooled_features(model, training, spec), pooled_features(model, validation, spec)
-    )
-    checkpoint = Checkpoint(
-        backbone=plan.backbone,
-        model=model,
-        preprocessing=spec,
-        calibration=calibrate(labels, logits_of(model, validation, spec)),
-        gate=gate.tensors(),
-        training_digests=tuple(sorted({image.digest() for image in training})),
-        validation_digests=tuple(sorted({image.digest() for image in validation})),
-        facts=facts,
-    )
-    save_checkpoint(checkpoint, folder / CHECKPOINT_FILE)
-    return checkpoint
 
 
 def _claim(
