@@ -156,6 +156,7 @@ def test_report_overlay_and_journal_tell_one_score(
     benign = 100 - malignant
     assert benign in numbers(report), "the two probabilities sum to 100 %"
 
+    told = " ".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
     box = Box(*outcome.region)
     finding = Finding(
         frame=outcome.frame,
@@ -166,6 +167,7 @@ def test_report_overlay_and_journal_tell_one_score(
         probability_benign=outcome.probability_benign,
         threshold=outcome.threshold,
         cam=np.ones((box.height, box.width), dtype=np.float32),
+        unlike_training="unlike those that the model was trained on" in told,
     )
     source = dcmread(image)
     black = np.zeros((source.Rows, source.Columns, 3), dtype=np.uint8)
