@@ -99,8 +99,8 @@ class PackagePredictor(Predictor):
         self.name = f"{manifest.name} {manifest.version}"
         self.preprocessing = manifest.preprocessing
         self.operating_points = _operating_points(manifest)
-        self.training_images = _listed(getattr(manifest, "training_images", ()))
-        self.validation_images = _listed(getattr(manifest, "validation_images", ()))
+        self.training_images = _listed(manifest.training_images)
+        self.validation_images = _listed(manifest.validation_images)
 
     def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
         score = self._scorer.score(pixels)
@@ -176,9 +176,7 @@ def predict_all(
 
 
 def _operating_points(manifest: Manifest) -> tuple[OperatingPoint, ...]:
-    listed = tuple(
-        OperatingPoint(**dict(point)) for point in getattr(manifest, "operating_points", ())
-    )
+    listed = tuple(OperatingPoint(**dict(point)) for point in manifest.operating_points)
     unnamed = OperatingPoint(
         "default", manifest.threshold, "the manifest's only threshold", math.nan, math.nan
     )

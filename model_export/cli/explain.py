@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from model_export.cli.options import Data
-
 
 class MethodName(StrEnum):
     """Of :class:`model_export.explanation.methods.Method`, without importing torch."""
@@ -46,10 +44,24 @@ class RemovedName(StrEnum):
 
 def explain(
     model: Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")],
-    data: Data,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for pictures and report.")],
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGES",
+            exists=True,
+            dir_okay=False,
+            help="Cropped pictures (PNG, JPEG …) whose diagnosis need not be known; or --data.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder with manifest.csv, as `prepare`'s."
+        ),
+    ] = None,
     where: Annotated[
-        str | None, typer.Option(help="Which images, such as split=test; all without it.")
+        str | None, typer.Option(help="Which of --data, such as split=test; all without it.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many of them, evenly spread.")
@@ -97,7 +109,12 @@ def explain(
 
     from dicom_sr.finding import Decision
     from model_export.dataset import read_manifest, select
-    from model_export.explanation.explaining import explain_images, judge_heatmaps, spread
+    from model_export.explanation.explaining import (
+        explain_images,
+        judge_heatmaps,
+        spread,
+        unlabelled,
+    )
     from model_export.explanation.faithfulness import Measures
     from model_export.explanation.forms import Form
     from model_export.explanation.methods import Explainer, Method
@@ -107,7 +124,11 @@ def explain(
     from model_export.prediction import load_predictor
     from model_export.provenance import CHOOSE_OTHERS, digests_of, refuse_training_images, standing
 
-    folder = read_manifest(data)
+    if (data is None) == (not pictures):
+        raise ValueError("say which images to explain: single files, or a folder with --data")
+    if data is None and where is not None:
+        raise ValueError("--where chooses from a data folder: say --data")
+    folder = unlabelled(pictures or []) if data is None else read_manifest(data)
     images = spread(select(folder, where), limit)
     methods = [Method(name) for name in method or [MethodName.GRADCAM]]
     forms = [Form(name) for name in form or [FormName.OVERLAY]]
@@ -129,7 +150,8 @@ def explain(
         if faithfulness:
             for name, measures in judge_heatmaps(predictor, one, steps, removed.value).items():
                 measured.setdefault(name, []).append(measures)
-    described = data.resolve().name + (f" ({where})" if where else "")
+    named = "single pictures" if data is None else data.resolve().name
+    described = named + (f" ({where})" if where else "")
     introduction = [
         f"Model: {predictor.name}",
         f"Images: {described}: {len(found)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,24 @@ from model_export.explanation.faithfulness import (
 )
 from model_export.explanation.methods import Explainer, Method
 from model_export.explanation.pictures import Explanation, file_names
+from model_export.network import BENIGN
 from model_export.prediction import Predictor, predict_all
+from service.still_image import SUFFIXES
+
+
+def unlabelled(paths: Sequence[Path]) -> list[LabelledImage]:
+    """Pictures outside of a data folder: no diagnosis, no mask, each of a patient of its own.
+
+    Raises ValueError for a file that is no picture by its name.
+    """
+    for path in paths:
+        if path.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"{path} is no picture ({', '.join(sorted(SUFFIXES))}): DICOM files go through "
+                "`secondread-model prepare`, which decodes and crops them as the service does"
+            )
+    # The label stands for nothing: what is shown as truth is the column, which is absent.
+    return [LabelledImage(str(path), path, None, BENIGN, str(path)) for path in paths]
 
 
 def spread(images: Sequence[LabelledImage], limit: int | None) -> list[LabelledImage]:

@@ -21,7 +21,6 @@ from dicom_sr.overlay import activation_colours
 from model_export.dataset import LabelledImage
 from model_export.explanation.forms import Form, draw, grey_to_rgb, outline_lesion
 from model_export.explanation.methods import Method
-from model_export.network import CLASSES
 from model_export.tables import Table, markdown_page
 
 INDEX, INDEX_TABLE = "index.md", "index.csv"
@@ -49,11 +48,16 @@ class Explanation:
         return f"{self.name}_sheet.png"
 
     @property
+    def truth(self) -> str:
+        """As the manifest says it; single pictures have none."""
+        return self.image.columns.get("label", "not known")
+
+    @property
     def title(self) -> str:
         """Without a word of the patient."""
         return (
             f"{self.name}: called {self.reported}, malignancy score {100 * self.score:.1f} % "
-            f"(truth: {CLASSES[self.image.label]})"
+            f"(truth: {self.truth})"
         )
 
 
@@ -62,7 +66,9 @@ def file_names(images: Sequence[LabelledImage]) -> list[str]:
     paths = [PurePosixPath(image.file) for image in images]
     stems = Counter(path.stem for path in paths)
     return [
-        path.stem if stems[path.stem] == 1 else "-".join(path.with_suffix("").parts)
+        path.stem
+        if stems[path.stem] == 1
+        else "-".join(part for part in path.with_suffix("").parts if part.strip("/."))
         for path in paths
     ]
 
@@ -87,7 +93,7 @@ def write_index(
         tuple(
             (
                 one.image.file,
-                CLASSES[one.image.label],
+                one.truth,
                 str(one.reported),
                 f"{one.score:.4f}",
                 str(one.decision),

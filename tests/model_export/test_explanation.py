@@ -267,6 +267,25 @@ def test_training_images_are_marked_when_they_are_asked_for(run: Run, tmp_path: 
     assert "TRAINING IMAGES" in (tmp_path / "out" / "index.csv").read_text()
 
 
+def test_single_pictures_need_no_data_folder(run: Run, tmp_path: Path) -> None:
+    """Their truth is not known, and a training image among them is refused too."""
+    trained, _, new, other = (str(image.path) for image in read_manifest(run.data))
+    out = tmp_path / "out"
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["explain", str(run.model), "--out", str(out), *arguments])
+
+    assert "trained on 1 of these 2 images" in str(call(new, trained).exception)
+    assert "`secondread-model prepare`" in str(call(str(run.data / "manifest.csv")).exception)
+    assert "single files, or a folder" in str(call().exception)
+    assert not out.exists()
+    result = call(new, other)
+    assert result.exit_code == 0, result.output
+    with (out / "index.csv").open() as stream:
+        assert [row["truth"] for row in csv.DictReader(stream)] == ["not known"] * 2
+    assert (out / f"{Path(new).stem}_gradcam_overlay.png").is_file()
+
+
 def test_pictures_of_each_method_and_form_and_the_faithfulness_report(
     run: Run, tmp_path: Path
 ) -> None:
