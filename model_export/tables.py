@@ -11,6 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+_GAP = 2
+"""Characters between two columns on the terminal."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,18 +51,40 @@ class Table:
         return stream.getvalue()
 
     def print(self, console: Console) -> None:
+        """Columns break between words only: no figure is cut, however narrow the terminal."""
         table = RichTable(
-            title=self.heading, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+            title=self.heading,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, _GAP - 1, 0, 0),
+            pad_edge=False,
         )
-        for index, column in enumerate(self.columns):
-            # No figure is cut: columns break between words only.
-            words = [word for row in (self.columns, *self.rows) for word in row[index].split()]
-            table.add_column(column, min_width=max(map(len, words), default=1), overflow="fold")
+        widths = self._widths(console.width)
+        for column, width in zip(self.columns, widths, strict=True):
+            table.add_column(column, width=width, overflow="fold")
         for row in self.rows:
             table.add_row(*row)
-        console.print(table)
+        whole = sum(widths) + _GAP * len(widths)
+        # rich squeezes a table into its console, whatever widths the columns ask for.
+        Console(file=console.file, width=max(whole, console.width)).print(table)
         for note in self.notes:
             console.print(note, style="dim")
+
+    def _widths(self, available: int) -> list[int]:
+        """Of the columns: each at least its longest word; what is left goes to the first ones."""
+        lines = (self.columns, *self.rows)
+        columns = [[line[index] for line in lines] for index in range(len(self.columns))]
+        widths = [
+            max((len(word) for cell in cells for word in cell.split()), default=1)
+            for cells in columns
+        ]
+        spare = max(0, available - sum(widths) - _GAP * len(widths))
+        for index, cells in enumerate(columns):
+            more = min(spare, max(map(len, cells)) - widths[index])
+            widths[index] += more
+            spare -= more
+        return widths
 
 
 def markdown_page(title: str, introduction: Sequence[str], tables: Sequence[Table]) -> str:
