@@ -10,9 +10,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from model_export.comparison import TRAIN, Candidate, ImageSet, Pair, Row, pairs, rows
-from model_export.evaluation_report import plain
 from model_export.figures import RocLine, roc_figure, save_figure
-from model_export.tables import Table, markdown_page
+from model_export.json_values import plain
+from model_export.network import CLASSES
+from model_export.tables import Table, markdown_page, p_text, signed_text
 
 PAGE, RESULTS = "compare.md", "compare.json"
 
@@ -50,7 +51,7 @@ def pairs_table(found: Sequence[Pair], images: ImageSet) -> Table:
         (
             pair.first,
             pair.second,
-            f"{pair.test.difference:+.3f} ({pair.test.lower:+.3f} to {pair.test.upper:+.3f})",
+            signed_text(pair.test.difference, pair.test.lower, pair.test.upper),
             p_text(pair.test.p_value),
             p_text(pair.adjusted),
         )
@@ -66,11 +67,6 @@ def pairs_table(found: Sequence[Pair], images: ImageSet) -> Table:
             "images, the images count as independent and P is somewhat too small.",
         ),
     )
-
-
-def p_text(p_value: float) -> str:
-    """Three digits, as papers print it."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def tables(candidates: Sequence[Candidate], sets: Sequence[ImageSet]) -> list[Table]:
@@ -148,7 +144,7 @@ def _scores(found: ImageSet) -> Table:
     lines = tuple(
         (
             image.file,
-            "malignant" if image.label else "benign",
+            CLASSES[image.label],
             *(f"{found.scores[name][index]:.6f}" for name in names),
         )
         for index, image in enumerate(found.images)

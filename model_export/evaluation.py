@@ -17,7 +17,6 @@ from model_export.statistics import (
     AucInterval,
     Confusion,
     Interval,
-    Proportion,
     auc,
     auc_interval,
     bootstrap_by_patient,
@@ -145,10 +144,10 @@ def judge(scored: Scored, point: OperatingPoint) -> Evaluation:
         auc_by_patient=_auc_by_patient(scored),
         operating_point=point.name,
         threshold=point.threshold,
-        accuracy=_interval(confusion.accuracy),
-        sensitivity=_interval(confusion.sensitivity),
-        specificity=_interval(confusion.specificity),
-        precision=_interval(confusion.precision) if confusion.precision.total else None,
+        accuracy=confusion.accuracy.interval,
+        sensitivity=confusion.sensitivity.interval,
+        specificity=confusion.specificity.interval,
+        precision=confusion.precision.interval if confusion.precision.total else None,
         f1=confusion.f1,
         brier=brier(labels, scores),
         calibration_error=expected_calibration_error(labels, scores),
@@ -204,10 +203,6 @@ def _auc_by_patient(scored: Scored) -> AucInterval | None:
     except ValueError:
         return None
     return AucInterval(found.value, found.lower, found.upper)
-
-
-def _interval(share: Proportion) -> Interval:
-    return Interval(share.value, share.lower, share.upper)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 from model_export.calibration import OperatingPoint
 from model_export.evaluation import ByPatient, Evaluation, Scored
 from model_export.figures import RocLine, calibration_figure, roc_figure, save_figure
-from model_export.statistics import AucInterval, Interval, Proportion
+from model_export.json_values import plain
+from model_export.network import CLASSES
+from model_export.statistics import AucInterval, Interval
 from model_export.subgroups import FEWEST, Subgroup
 from model_export.tables import Table, markdown_page
 
@@ -64,7 +65,7 @@ def write_report(report: EvaluationReport, scored: Scored, folder: Path) -> None
     scores = Table(
         "Scores",
         ("file", "label", "score"),
-        tuple((i.file, "malignant" if label else "benign", f"{s:.6f}") for i, label, s in rows),
+        tuple((i.file, CLASSES[label], f"{s:.6f}") for i, label, s in rows),
         report.mark,
     )
     (folder / SCORES).write_text(scores.csv(), encoding="utf-8")
@@ -74,17 +75,6 @@ def write_report(report: EvaluationReport, scored: Scored, folder: Path) -> None
     save_figure(roc_figure([line], title), folder / "roc")
     calibration = calibration_figure(scored.labels, scored.scores, title)
     save_figure(calibration, folder / "calibration")
-
-
-def plain(value: Any) -> Any:
-    """A JSON value: what is not finite becomes null, a Proportion its value and interval."""
-    if isinstance(value, Proportion):
-        value = {**asdict(value), "value": value.value, "lower": value.lower, "upper": value.upper}
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _figures(report: EvaluationReport) -> Table:

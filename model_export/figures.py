@@ -44,8 +44,7 @@ class RocLine:
 
 def roc_figure(lines: Sequence[RocLine], title: str) -> Figure:
     """ROC curves in one square, the best AUC first in the legend; dots are operating points."""
-    figure, axes = _axes((6.4, 6.6), title)
-    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=0.8)
+    figure, axes = roc_axes(title)
     for index, line in enumerate(sorted(lines, key=lambda line: -line.auc.auc)):
         false, true, _ = roc_curve(line.labels, line.scores)
         colour = COLOURS[index % len(COLOURS)]
@@ -54,11 +53,18 @@ def roc_figure(lines: Sequence[RocLine], title: str) -> Figure:
         axes.plot(false, true, color=colour, linestyle=dashes, linewidth=1.8, label=label)
         if line.point is not None:
             axes.plot(*line.point, "o", color=colour, markersize=7, markeredgecolor="white")
+    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.9)
+    return figure
+
+
+def roc_axes(title: str) -> tuple[Figure, Axes]:
+    """The empty square for ROC curves, with the diagonal of chance."""
+    figure, axes = _axes((6.4, 6.6), title)
+    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=0.8)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("sensitivity")
-    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.9)
-    return figure
+    return figure, axes
 
 
 def calibration_figure(

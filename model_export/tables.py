@@ -93,5 +93,15 @@ def markdown_page(title: str, introduction: Sequence[str], tables: Sequence[Tabl
     return "\n".join([*lines, *(table.markdown() for table in tables)])
 
 
+def p_text(p_value: float) -> str:
+    """Three digits, as papers print it."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def signed_text(value: float, lower: float, upper: float) -> str:
+    """A difference with its interval."""
+    return f"{value:+.3f} ({lower:+.3f} to {upper:+.3f})"
+
+
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

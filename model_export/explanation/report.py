@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model_export.dataset import LabelledImage
-from model_export.evaluation_report import plain
 from model_export.explanation.faithfulness import (
     BLUR,
     CENTRE,
@@ -21,8 +20,9 @@ from model_export.explanation.faithfulness import (
     summarise,
 )
 from model_export.figures import curves_figure, save_figure
+from model_export.json_values import plain
 from model_export.statistics import Interval
-from model_export.tables import Table, markdown_page
+from model_export.tables import Table, markdown_page, signed_text
 
 REPORT, REPORT_JSON = "faithfulness.md", "faithfulness.json"
 REPORT_CSV, IMAGES_CSV = "faithfulness.csv", "faithfulness_images.csv"
@@ -178,4 +178,4 @@ def _told(interval: Interval | None) -> str:
 def _signed(found: Interval | None) -> str:
     if found is None:
         return "no masks"
-    return f"{found.value:+.3f} ({found.lower:+.3f} to {found.upper:+.3f})"
+    return signed_text(found.value, found.lower, found.upper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 Label = Literal["malignant", "benign"]
@@ -13,12 +14,13 @@ MISSING = frozenset(
 )
 """Cells that say nothing, in lower case."""
 
-_LABELS: dict[str, Label] = {
+LABELS: Mapping[str, Label] = {
     "malignant": "malignant",
     "1": "malignant",
     "benign": "benign",
     "0": "benign",
 }
+"""What stands for a label, in lower case."""
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _SPLITS = {
     "train": "train",
@@ -40,7 +42,7 @@ def is_missing(text: str) -> bool:
 
 def label(text: str) -> Label:
     """Malignant or 1, benign or 0. Raises ValueError for anything else."""
-    return _one_of(text, _LABELS, "label", "malignant (1) or benign (0)")
+    return _one_of(text, LABELS, "label", "malignant (1) or benign (0)")
 
 
 def label_of_pathology(text: str) -> Label | None:
@@ -54,7 +56,7 @@ def label_of_pathology(text: str) -> Label | None:
         return None
     word = found.group(1)
     other = "benign" if word == "malignant" else "malignant"
-    return None if other in text.lower() else _LABELS[word]
+    return None if other in text.lower() else LABELS[word]
 
 
 def birads(text: str) -> str:
@@ -92,7 +94,7 @@ def frame(text: str) -> int:
     return int(text)
 
 
-def _one_of(text: str, known: dict[str, _Value], column: str, say: str) -> _Value:
+def _one_of(text: str, known: Mapping[str, _Value], column: str, say: str) -> _Value:
     try:
         return known[text.strip().lower()]
     except KeyError:

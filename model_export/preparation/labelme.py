@@ -17,17 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dicom_sr.finding import Box
-from model_export.preparation.clinical_values import Label
+from model_export.preparation.clinical_values import LABELS, Label
 
 VERSION = "5.5.0"
 """The format that is written where the annotation names none."""
-
-_LABELS: Mapping[str, Label] = {
-    "malignant": "malignant",
-    "1": "malignant",
-    "benign": "benign",
-    "0": "benign",
-}
 
 
 class UnreadableAnnotation(ValueError):
@@ -50,7 +43,7 @@ class Shape:
         """Malignant (1) or benign (0) if this is the polygon of a lesion."""
         if self.shape_type != "polygon" or len(self.points) < 3:
             return None
-        return _LABELS.get(self.label.strip().lower())
+        return LABELS.get(self.label.strip().lower())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from model_export.preparation.clinical import ClinicalRow
 from model_export.statistics import compare_means, compare_shares
-from model_export.tables import Table
+from model_export.tables import Table, p_text
 
 _SMALLEST_GROUP = 5
 _OTHER = "other"
@@ -156,4 +156,4 @@ def _pathology_group(patients: Sequence[Patient]) -> Callable[[Patient], str]:
 def _result(name: str, statistic: float, p_value: float) -> tuple[str, str]:
     if math.isnan(p_value):
         return (_NONE, _NONE)
-    return (f"{name} = {statistic:.2f}", "< 0.001" if p_value < 0.001 else f"{p_value:.3f}")
+    return (f"{name} = {statistic:.2f}", p_text(p_value))

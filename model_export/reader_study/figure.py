@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from model_export.figures import COLOURS
+from model_export.figures import COLOURS, roc_axes
 from model_export.reader_study.readings import Reading
-from model_export.reader_study.study import ALONE, WITH, WITHOUT, Row, Study, arrays
+from model_export.reader_study.study import ALONE, WITH, WITHOUT, Row, Study, arrays, model_scores
 
 _STYLE = {WITHOUT: (COLOURS[1], "--"), WITH: (COLOURS[0], "-"), ALONE: (COLOURS[2], "-.")}
 
@@ -21,20 +20,11 @@ def study_figure(study: Study) -> Figure:
 
     With several readers the single ones are thin, and the legend tells their mean AUC.
     """
-    figure = Figure(figsize=(6.4, 6.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e4e4e4", linewidth=0.6)
-    axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8)
+    figure, axes = roc_axes("Reader study: ROC of the BI-RADS reading")
     several = len(study.readings.readers) > 1
     for row in study.rows:
         _draw(axes, study.readings.kept, row, several)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_xlabel("1 − specificity")
-    axes.set_ylabel("sensitivity")
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.9)
-    figure.suptitle("Reader study: ROC of the BI-RADS reading", fontsize=11)
     return figure
 
 
@@ -66,9 +56,7 @@ def _draw(axes: Axes, readings: Sequence[Reading], row: Row, several: bool) -> N
 
 def _curve(readings: Sequence[Reading], row: Row) -> tuple[list[float], list[float]]:
     if row.reading == ALONE:
-        by_case = {r.case: (r.label, r.ai_score) for r in readings if r.ai_score is not None}
-        labels, scores = zip(*by_case.values(), strict=True)
-        false, true, _ = roc_curve(labels, scores)
+        false, true, _ = roc_curve(*model_scores(readings))
     else:
         data = arrays([reading for reading in readings if reading.reader == row.reader])
         grades = data.grades[0 if row.reading == WITHOUT else 1]

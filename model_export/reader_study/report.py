@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from model_export.figures import save_figure
+from model_export.json_values import plain
 from model_export.reader_study.figure import study_figure
 from model_export.reader_study.study import ALL_READERS, ALONE, WITH, WITHOUT, Study
 from model_export.statistics import AucInterval, Interval, McNemarTest, ReadersTest
-from model_export.tables import Table, markdown_page
+from model_export.tables import Table, markdown_page, p_text, signed_text
 
 _FIGURES = ("accuracy", "sensitivity", "specificity", "precision", "f1", "auc", "binary_auc")
 _FIGURE_TITLES = (
@@ -66,32 +67,26 @@ def write_study(study: Study, out: Path) -> None:
 
 def study_json(study: Study) -> dict[str, Any]:
     """All figures as plain values; null where one is not defined."""
-    told: dict[str, Any] = {
-        "lines": study.readings.lines,
-        "excluded": study.readings.reasons(),
-        "readers": list(study.readings.readers),
-        "threshold": study.threshold,
-        "table_3": [asdict(row) for row in study.rows],
-        "comparisons": [asdict(comparison) for comparison in study.comparisons],
-        "obuchowski_rockette": study.readers_test and asdict(study.readers_test),
-        "common_cases": study.common_cases,
-        "washout": {
-            "least_days": study.washout.least,
-            "kept": study.washout.kept,
-            "broken": len(study.washout.breaches),
-            "unknown": study.washout.unknown,
-            "shortest_days": study.washout.shortest,
-        },
-    }
-    return {key: _without_nan(value) for key, value in told.items()}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    told: dict[str, Any] = plain(
+        {
+            "lines": study.readings.lines,
+            "excluded": study.readings.reasons(),
+            "readers": list(study.readings.readers),
+            "threshold": study.threshold,
+            "table_3": [asdict(row) for row in study.rows],
+            "comparisons": [asdict(comparison) for comparison in study.comparisons],
+            "obuchowski_rockette": study.readers_test and asdict(study.readers_test),
+            "common_cases": study.common_cases,
+            "washout": {
+                "least_days": study.washout.least,
+                "kept": study.washout.kept,
+                "broken": len(study.washout.breaches),
+                "unknown": study.washout.unknown,
+                "shortest_days": study.washout.shortest,
+            },
+        }
+    )
+    return told
 
 
 def _table_3(study: Study) -> Table:
@@ -138,8 +133,8 @@ def _comparisons(study: Study) -> Table:
         rows.append((name, "sensitivity", *_mcnemar(comparison.sensitivity)))
         rows.append((name, "specificity", *_mcnemar(comparison.specificity)))
         if auc is not None:
-            gain = _signed(auc.difference, auc.lower, auc.upper)
-            rows.append((name, "AUC (BI-RADS)", gain, _p(auc.p_value), "DeLong"))
+            gain = signed_text(auc.difference, auc.lower, auc.upper)
+            rows.append((name, "AUC (BI-RADS)", gain, p_text(auc.p_value), "DeLong"))
     if study.readers_test is not None:
         rows += _several_readers(study.readers_test)
     notes = [
@@ -169,8 +164,8 @@ def _several_readers(test: ReadersTest) -> list[tuple[str, ...]]:
             (
                 f"{test.readers} readers",
                 f"mean AUC (BI-RADS), {title}",
-                _signed(contrast.difference, contrast.lower, contrast.upper),
-                _p(contrast.p_value),
+                signed_text(contrast.difference, contrast.lower, contrast.upper),
+                p_text(contrast.p_value),
                 f"Obuchowski–Rockette, {freedom}",
             )
         )
@@ -179,7 +174,7 @@ def _several_readers(test: ReadersTest) -> list[tuple[str, ...]]:
 
 def _mcnemar(test: McNemarTest) -> tuple[str, str, str]:
     gained = f"{test.only_second} cases gained, {test.only_first} lost"
-    return gained, _p(test.p_value), "McNemar, exact"
+    return gained, p_text(test.p_value), "McNemar, exact"
 
 
 def _exclusions(study: Study) -> Table:
@@ -239,11 +234,3 @@ def _told(figure: Interval | AucInterval | None) -> str:
         return "–"
     told = f"{float(value):.3f}"
     return f"{told} ({float(lower):.3f}–{float(upper):.3f})" if lower and upper else told
-
-
-def _signed(value: float, lower: float, upper: float) -> str:
-    return f"{value:+.3f} ({lower:+.3f} to {upper:+.3f})"
-
-
-def _p(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

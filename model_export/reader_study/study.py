@@ -109,6 +109,17 @@ def arrays(readings: Sequence[Reading]) -> Arrays:
     )
 
 
+def model_scores(
+    readings: Sequence[Reading],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and the model's scores, ``(n,)`` each, of the cases that have a score."""
+    by_case = {r.case: (r.label, r.ai_score) for r in readings if r.ai_score is not None}
+    return (
+        np.array([label for label, _ in by_case.values()], dtype=np.int64),
+        np.array([score for _, score in by_case.values()], dtype=np.float64),
+    )
+
+
 def analyse_study(
     readings: Readings, washout_days: int, threshold: float | None = None, seed: int = 0
 ) -> Study:
@@ -154,11 +165,9 @@ def _row(reading: str, reader: str, data: Arrays, index: int, seed: int) -> Row:
 
 
 def _model_row(readings: Sequence[Reading], threshold: float, seed: int) -> Row:
-    by_case = {r.case: (r.label, r.ai_score) for r in readings if r.ai_score is not None}
-    if not by_case:
+    labels, scores = model_scores(readings)
+    if not labels.size:
         raise ValueError("a threshold was given, but no case has an ai_score")
-    labels = np.array([label for label, _ in by_case.values()], dtype=np.int64)
-    scores = np.array([score for _, score in by_case.values()], dtype=np.float64)
     return _wilson_row(ALONE, "", labels, scores >= threshold, scores, seed)
 
 
@@ -175,10 +184,10 @@ def _wilson_row(
         reading,
         reader,
         table,
-        accuracy=_wilson(table.accuracy),
-        sensitivity=_wilson(table.sensitivity),
-        specificity=_wilson(table.specificity),
-        precision=_wilson(table.precision),
+        accuracy=table.accuracy.interval,
+        sensitivity=table.sensitivity.interval,
+        specificity=table.specificity.interval,
+        precision=table.precision.interval,
         f1=_bootstrap(np.arange(labels.size), labels, called, "f1", seed),
         auc=_auc(labels, scores),
         binary_auc=_auc(labels, called.astype(np.float64)),
@@ -249,10 +258,6 @@ def _readers_test(by_reader: dict[str, Arrays]) -> tuple[ReadersTest | None, int
         return None, len(common)
     grades = np.array([part.grades[:, row] for part, row in zip(parts, rows, strict=True)])
     return obuchowski_rockette(labels, grades[:, 1], grades[:, 0]), len(common)
-
-
-def _wilson(share: Proportion) -> Interval:
-    return Interval(share.value, share.lower, share.upper)
 
 
 def _auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> AucInterval | None:

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from model_export.dataset import LABELS, LabelledImage
+from model_export.dataset import LabelledImage
+from model_export.network import CLASSES
 
 SESSIONS = ("session_1_without_ai", "session_2_with_ai")
 KEY_FILE, LEFT_OUT_FILE = "key.csv", "left_out.csv"
@@ -33,7 +34,6 @@ KEY_COLUMNS = ("case", "session_1", "session_2", "file", "truth", "ai_score")
 ANSWER_COLUMNS = ("case", "birads", "date", "reader")
 _READER = re.compile(r"[A-Za-z0-9_-]+")
 _DATE = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
-_TRUTHS = {label: name for name, label in LABELS.items()}
 
 _README = """Reading session {session} of 2
 
@@ -128,7 +128,7 @@ def make_work_lists(
             _name(place[1][index]),
             _name(place[2][index]),
             case.image.file,
-            _TRUTHS[case.image.label],
+            CLASSES[case.image.label],
             "" if case.score is None else f"{case.score:.6f}",
         )
         for index, case in enumerate(shown)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
+from model_export.statistics.bootstrap import Interval
+
 
 @dataclass(frozen=True)
 class Proportion:
@@ -31,16 +33,21 @@ class Proportion:
 
     @property
     def lower(self) -> float:
-        return self._interval()[0]
+        return self._bounds()[0]
 
     @property
     def upper(self) -> float:
-        return self._interval()[1]
+        return self._bounds()[1]
+
+    @property
+    def interval(self) -> Interval:
+        """The share and its bounds."""
+        return Interval(self.value, self.lower, self.upper)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.lower:.3f}–{self.upper:.3f})"
+        return str(self.interval)
 
-    def _interval(self) -> tuple[float, float]:
+    def _bounds(self) -> tuple[float, float]:
         if not self.total:
             return 0.0, 1.0
         lower, upper = proportion_confint(self.count, self.total, alpha=0.05, method="wilson")
