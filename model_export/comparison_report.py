@@ -69,24 +69,24 @@ def pairs_table(found: Sequence[Pair], images: ImageSet) -> Table:
     )
 
 
-def tables(candidates: Sequence[Candidate], sets: Sequence[ImageSet]) -> list[Table]:
-    """Table 2 of all sets, then DeLong's tests of those that are not for training."""
-    every = [row for found in sets for row in rows(candidates, found)]
-    tested = [
-        pairs_table(pairs(candidates, found), found)
-        for found in sets
-        if found.name != TRAIN and len(candidates) > 1
-    ]
-    return [table_two(every), *tested]
-
-
 def write_comparison(
     candidates: Sequence[Candidate], sets: Sequence[ImageSet], folder: Path
-) -> None:
-    """Write compare.md and .json, each table as CSV, the ROC figures, each set's scores."""
+) -> list[Table]:
+    """Write compare.md and .json, each table as CSV, the ROC figures, each set's scores.
+
+    Returns the tables, for the terminal: Table 2 of all sets, then DeLong's tests of those that
+    are not for training.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    found = tables(candidates, sets)
     judged = [images for images in sets if images.name != TRAIN]
+    row_of = {images.name: rows(candidates, images) for images in sets}
+    pair_of = {images.name: pairs(candidates, images) for images in judged}
+    table_2 = table_two([row for of_set in row_of.values() for row in of_set])
+    tests = {
+        images.name: pairs_table(pair_of[images.name], images)
+        for images in judged
+        if len(candidates) > 1
+    }
     introduction = [
         *(
             f"{images.name}: {images.described}: {len(images.images)} images of "
@@ -99,22 +99,24 @@ def write_comparison(
             for c in candidates
         ),
     ]
+    found = [table_2, *tests.values()]
     page = markdown_page("Comparison of models", introduction, found)
     for images in judged:
-        save_figure(_roc(candidates, images), folder / f"roc_{images.name}")
+        save_figure(_roc(row_of[images.name], images), folder / f"roc_{images.name}")
         page += f"\n![ROC curves, {images.name}](roc_{images.name}.png)\n"
     (folder / PAGE).write_text(page, encoding="utf-8")
-    (folder / "table2.csv").write_text(found[0].csv(), encoding="utf-8")
-    for images, table in zip(judged, found[1:], strict=False):
-        (folder / f"delong_{images.name}.csv").write_text(table.csv(), encoding="utf-8")
+    (folder / "table2.csv").write_text(table_2.csv(), encoding="utf-8")
+    for name, table in tests.items():
+        (folder / f"delong_{name}.csv").write_text(table.csv(), encoding="utf-8")
     for images in sets:
         (folder / f"scores_{images.name}.csv").write_text(_scores(images).csv(), encoding="utf-8")
     content = {
-        "rows": [_row(row) for images in sets for row in rows(candidates, images)],
-        "delong": [asdict(pair) for images in judged for pair in pairs(candidates, images)],
+        "rows": [_row(row) for of_set in row_of.values() for row in of_set],
+        "delong": [asdict(pair) for of_set in pair_of.values() for pair in of_set],
     }
     text = json.dumps(plain(content), indent=2, ensure_ascii=False)
     (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
+    return found
 
 
 def _row(row: Row) -> dict[str, object]:
@@ -129,9 +131,9 @@ def _row(row: Row) -> dict[str, object]:
     }
 
 
-def _roc(candidates: Sequence[Candidate], found: ImageSet) -> Figure:
+def _roc(of_set: Sequence[Row], found: ImageSet) -> Figure:
     lines = []
-    for row in rows(candidates, found):
+    for row in of_set:
         operating = (1 - row.confusion.specificity.value, row.confusion.sensitivity.value)
         scores = found.scores[row.model]
         lines.append(RocLine(row.model, row.auc, found.labels, scores, operating))

@@ -54,9 +54,9 @@ class LabelledImage:
 def read_manifest(folder: Path) -> list[LabelledImage]:
     """Read ``folder/manifest.csv`` (columns file, label, patient_id; others are kept as they are).
 
-    A mask of ``any/NAME.jpg`` is ``masks/any/NAME_mask.png`` (or ``_tumor``, ``_mask`` without
-    the image's ending). Raises FileNotFoundError without a manifest and ValueError for an unknown
-    label or a missing column.
+    The mask of ``any/NAME.jpg`` is ``masks/any/NAME_mask.png``, or ``NAME_tumor.png``.
+    Raises FileNotFoundError without a manifest and ValueError for an unknown label or a missing
+    column.
     """
     masks = {
         mask.stem.rsplit("_", 1)[0]: mask

@@ -110,7 +110,7 @@ def score_images(
         scores.append(prediction.probability_malignant)
         mask = image.mask()
         known = bool(mask.any())
-        cam = prediction.cams[prediction.decision(point.threshold)]
+        cam = prediction.heatmap(prediction.decision(point.threshold))
         hits.append(float(pointing_hit(cam, mask)) if known else math.nan)
         energy.append(energy_inside(cam, mask) if known else math.nan)
         shares.append(float(mask.mean()) if known else math.nan)
@@ -160,9 +160,9 @@ def judge(scored: Scored, point: OperatingPoint) -> Evaluation:
 
 @dataclass(frozen=True)
 class ByPatient:
-    """Intervals from a bootstrap by patient; None where there are too few patients for one."""
+    """Intervals from a bootstrap by patient, beside ``Evaluation.auc_by_patient``; None where there
+    are too few patients for one."""
 
-    auc: Interval | None
     sensitivity: Interval | None
     specificity: Interval | None
 
@@ -183,12 +183,7 @@ def judge_by_patient(scored: Scored, threshold: float) -> ByPatient | None:
         except ValueError:
             return None
 
-    area = _auc_by_patient(scored)
-    return ByPatient(
-        None if area is None else Interval(area.auc, area.lower, area.upper),
-        share_of(called, 1),
-        share_of(~called, 0),
-    )
+    return ByPatient(share_of(called, 1), share_of(~called, 0))
 
 
 def _auc_by_patient(scored: Scored) -> AucInterval | None:

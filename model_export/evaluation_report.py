@@ -78,12 +78,12 @@ def write_report(report: EvaluationReport, scored: Scored, folder: Path) -> None
 
 
 def _figures(report: EvaluationReport) -> Table:
-    e, by_patient = report.evaluation, report.by_patient or ByPatient(None, None, None)
+    e, by_patient = report.evaluation, report.by_patient or ByPatient(None, None)
     at = f"at `{e.operating_point}` ({e.threshold:.4f})"
     rows = [
         ("images (malignant)", f"{e.images} ({e.malignant})", ""),
         ("patients", str(e.patients), ""),
-        ("AUC", str(e.auc), _patient(by_patient.auc)),
+        ("AUC", str(e.auc), _patient(e.auc_by_patient)),
         (f"sensitivity {at}", str(e.sensitivity), _patient(by_patient.sensitivity)),
         (f"specificity {at}", str(e.specificity), _patient(by_patient.specificity)),
         (f"accuracy {at}", str(e.accuracy), ""),
@@ -113,7 +113,7 @@ def _figures(report: EvaluationReport) -> Table:
     return Table(report.title, columns, tuple(rows), report.mark, tuple(notes))
 
 
-def _patient(interval: Interval | None) -> str:
+def _patient(interval: Interval | AucInterval | None) -> str:
     return "too few patients" if interval is None else f"{interval.lower:.3f}–{interval.upper:.3f}"
 
 
@@ -143,10 +143,18 @@ def _json(report: EvaluationReport) -> str:
         "mark": report.mark or None,
         "operating_point": plain(asdict(report.point)),
         "evaluation": plain(asdict(report.evaluation)),
-        "by_patient": None if report.by_patient is None else plain(asdict(report.by_patient)),
+        "by_patient": _by_patient(report),
         "subgroups": [_group(group) for group in report.subgroups],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _by_patient(report: EvaluationReport) -> Any:
+    if report.by_patient is None:
+        return None
+    area = report.evaluation.auc_by_patient
+    auc = None if area is None else Interval(area.auc, area.lower, area.upper)
+    return plain({"auc": auc and asdict(auc), **asdict(report.by_patient)})
 
 
 def _group(group: Subgroup) -> Any:

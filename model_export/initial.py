@@ -17,6 +17,8 @@ from model_export.network import Classifier
 from service.analysis.model_package import MANIFEST_FILE, MODEL_FILE, load_model_package
 
 TORCHVISION = "torchvision"
+_EPS = 1e-5
+"""Of ResNet50's BatchNorms; packages of version 1 were of no other backbone."""
 
 
 def load_initial(model: Classifier, source: str) -> str:
@@ -57,7 +59,7 @@ def _from_run(model: Classifier, path: Path) -> str:
         model.load_state_dict(earlier.model.state_dict())
     except RuntimeError as error:
         raise ValueError(f"{path} was trained for another input size") from error
-    return f"an earlier run ({earlier.facts.get('name', earlier.backbone)})"
+    return f"an earlier run ({earlier.backbone})"
 
 
 def load_package(model: Classifier, path: Path) -> None:
@@ -75,25 +77,24 @@ def load_package(model: Classifier, path: Path) -> None:
             if found[name].shape != state[name].shape:
                 raise ValueError(f"{path} is not a {model.name}: {name} has another shape")
             state[name] = found[name]
+    known = set(found)
     for convolution, norm in norms.items():
         bias = found.get(f"{convolution}.bias")
         if f"{norm}.running_var" in found or bias is None:
             continue
-        # Eps: BatchNorm divides by sqrt(1 + eps).
-        state[f"{norm}.weight"] = torch.full_like(bias, float(np.sqrt(1 + 1e-5)))
-        state[f"{norm}.bias"] = bias
-        state[f"{norm}.running_mean"] = torch.zeros_like(bias)
-        state[f"{norm}.running_var"] = torch.ones_like(bias)
-        found[f"{norm}.running_var"] = bias
-    restored = {f"{norm}.{part}" for norm in norms.values() for part in _NORM}
-    known = set(found) | restored
+        identity = {
+            # BatchNorm divides by sqrt(1 + eps).
+            f"{norm}.weight": torch.full_like(bias, float(np.sqrt(1 + _EPS))),
+            f"{norm}.bias": bias,
+            f"{norm}.running_mean": torch.zeros_like(bias),
+            f"{norm}.running_var": torch.ones_like(bias),
+        }
+        state.update(identity)
+        known.update(identity)
     absent = [n for n in state if n not in known and not n.endswith("num_batches_tracked")]
     if absent:
         raise ValueError(f"{path} is not a {model.name}: it lacks {absent[:3]}")
     model.load_state_dict(state)
-
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def _initializers(path: Path) -> dict[str, Tensor]:

@@ -37,8 +37,11 @@ class Classifier(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Logits ``(N, 2)`` of the last map ``(N, K, h, w)``."""
-        pooled = self.dropout(features.mean(dim=(2, 3)))
-        logits: Tensor = self.fc2(torch.relu(self.fc1(pooled)))
+        return self.classify(features.mean(dim=(2, 3)))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits ``(N, 2)`` of the pooled last map ``(N, K)``."""
+        logits: Tensor = self.fc2(torch.relu(self.fc1(self.dropout(pooled))))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def write_package(
         preprocessing=spec,
         intended_use=INTENDED_USE,
         training={
-            **{key: value for key, value in checkpoint.facts.items() if key != "name"},
+            **checkpoint.facts,
             "calibration": f"temperature {calibration.temperature:.4f}, "
             f"bias {calibration.bias:.4f}",
             "calibration error on validation": round(calibration.calibration_error, 4),

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dicom_sr.finding import Box, Decision
+from dicom_sr.finding import Decision
 from model_export.calibration import OperatingPoint, apply_calibration
 from model_export.checkpoint import Checkpoint, load_checkpoint
 from model_export.dataset import LabelledImage
 from model_export.network import MALIGNANT, AnalyticCam
-from service.analysis.inference import Scorer
+from service.analysis.inference import Scorer, heatmap_of
 from service.analysis.model_package import MANIFEST_FILE, Manifest, load_model_package
-from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
+from service.analysis.preprocessing import Preprocessing, preprocess
 from service.config import AnalysisSettings
 
 _BATCH = 16
@@ -33,17 +33,28 @@ class Prediction:
     """What a model says of one image of H × W pixels.
 
     probability_malignant: 0–1, calibrated.
-    cams: Grad-CAM of each decision's logit on the image, ``(H, W)`` float32, maximum 1, or all 0
-        if no place raised that logit.
+    grids: raw Grad-CAM of each decision's logit, ``(h, w)`` float32 on the network's own grid.
+    height, width: H and W. preprocessing: of the image.
     """
 
     probability_malignant: float
-    cams: Mapping[Decision, NDArray[np.float32]]
+    grids: Mapping[Decision, NDArray[np.float32]]
+    height: int
+    width: int
+    preprocessing: Preprocessing
 
     def decision(self, threshold: float) -> Decision:
         """Malignant from the threshold on."""
         positive = self.probability_malignant >= threshold
         return Decision.MALIGNANT if positive else Decision.BENIGN
+
+    def heatmap(self, decision: Decision) -> NDArray[np.float32]:
+        """Grad-CAM of the decision's logit on the image, by the service's own code.
+
+        Returns ``(H, W)`` float32, maximum 1, or all 0 if no place raised that logit. Raises
+        InferenceError if the network's CAM is not finite.
+        """
+        return heatmap_of(self.grids[decision], self.height, self.width, self.preprocessing)
 
 
 class Predictor(ABC):
@@ -104,9 +115,10 @@ class PackagePredictor(Predictor):
 
     def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
         score = self._scorer.score(pixels)
-        box = Box(0, 0, pixels.shape[1], pixels.shape[0])
-        cams = {decision: self._scorer.heatmap(score, decision, box) for decision in Decision}
-        return Prediction(score.probability_malignant, cams)
+        height, width = pixels.shape[:2]
+        return Prediction(
+            score.probability_malignant, score.cams, height, width, self.preprocessing
+        )
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         return np.array([self._scorer.score(image).probability_malignant for image in images])
@@ -128,13 +140,11 @@ class CheckpointPredictor(Predictor):
         network_input = torch.from_numpy(preprocess(pixels, self.preprocessing))[None]
         with torch.inference_mode():
             probabilities, malignant, benign = self._graph(network_input)
+        grids = {Decision.MALIGNANT: malignant[0].numpy(), Decision.BENIGN: benign[0].numpy()}
         height, width = pixels.shape[:2]
-        cams = {}
-        for decision, grid in ((Decision.MALIGNANT, malignant), (Decision.BENIGN, benign)):
-            cam = cam_to_image(grid[0].numpy(), height, width, self.preprocessing)
-            highest = cam.max()
-            cams[decision] = cam / highest if highest > 0 else cam
-        return Prediction(float(probabilities[0, MALIGNANT]), cams)
+        return Prediction(
+            float(probabilities[0, MALIGNANT]), grids, height, width, self.preprocessing
+        )
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         inputs = np.stack([preprocess(image, self.preprocessing) for image in images])

@@ -53,7 +53,7 @@ def parity(
         probabilities.append(abs(difference))
         box = Box(0, 0, pixels.shape[1], pixels.shape[0])
         for decision in Decision:
-            ours, theirs = scorer.heatmap(score, decision, box), expected.cams[decision]
+            ours, theirs = scorer.heatmap(score, decision, box), expected.heatmap(decision)
             cams.append(float(np.abs(ours - theirs).max()))
             if ours.any() and theirs.any():
                 correlations.append(float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]))

@@ -32,7 +32,7 @@ def compare(
     from rich.console import Console
 
     from model_export.comparison import TRAIN, Part, score_models
-    from model_export.comparison_report import tables, write_comparison
+    from model_export.comparison_report import write_comparison
     from model_export.dataset import read_manifest, refuse_shared_patients, select
 
     folder = read_manifest(data)
@@ -47,8 +47,7 @@ def compare(
         others = read_manifest(external)
         parts.append(Part("external", external.resolve().name, others, others))
     candidates, sets = score_models(models, parts, operating_point)
-    write_comparison(candidates, sets, out)
     console = Console()
-    for table in tables(candidates, sets):
+    for table in write_comparison(candidates, sets, out):
         table.print(console)
     console.print(f"wrote {out}")

@@ -24,7 +24,8 @@ from dicom_sr.finding import Decision
 from model_export.explanation.network import Explained
 from model_export.network import BENIGN, MALIGNANT
 from model_export.prediction import Prediction
-from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
+from service.analysis.inference import heatmap_of
+from service.analysis.preprocessing import Preprocessing, preprocess
 
 CLASS_OF = {Decision.MALIGNANT: MALIGNANT, Decision.BENIGN: BENIGN}
 
@@ -68,7 +69,7 @@ class Explainer:
         fit it.
         """
         if method is Method.GRADCAM:
-            return prediction.cams[decision]
+            return prediction.heatmap(decision)
         if self._network is None:
             raise ValueError(f"{method} needs the torch network")
         network_input = torch.from_numpy(preprocess(pixels, self._preprocessing))[None]
@@ -78,9 +79,7 @@ class Explainer:
         else:
             found = class_activation(self._network, _CAMS[method], network_input, target)
         height, width = pixels.shape
-        cam = cam_to_image(found, height, width, self._preprocessing)
-        highest = cam.max()
-        return np.asarray(cam / highest if highest > 0 else cam, dtype=np.float32)
+        return heatmap_of(found, height, width, self._preprocessing)
 
     def _guided(self, network_input: Tensor, target: int) -> NDArray[np.float32]:
         """Guided backpropagation to the grey level, absolute, times Grad-CAM, ``(S, S)``."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model_export.dataset import LabelledImage
-from model_export.network import Classifier
 from model_export.training.augmentation import augment
 from model_export.training.plan import TrainingPlan
 from service.analysis.preprocessing import Preprocessing, placement, preprocess
@@ -69,16 +68,3 @@ def place_mask(mask: NDArray[np.uint8], spec: Preprocessing) -> Tensor:
     rows = slice(place.top, place.top + place.height)
     canvas[0, rows, place.left : place.left + place.width] = np.asarray(fitted)
     return torch.from_numpy(canvas)
-
-
-@torch.no_grad()
-def logits_of(
-    model: Classifier, images: Sequence[LabelledImage], spec: Preprocessing
-) -> NDArray[np.float64]:
-    """``(N, 2)`` logits of images that were preprocessed as the service does it, in float32."""
-    model.eval()
-    rows = [
-        model(torch.from_numpy(preprocess(image.pixels(), spec))[None])[0].double().numpy()
-        for image in images
-    ]
-    return np.stack(rows)

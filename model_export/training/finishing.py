@@ -12,9 +12,8 @@ import torch
 from model_export.calibration import calibrate
 from model_export.checkpoint import CHECKPOINT_FILE, Checkpoint, save_checkpoint
 from model_export.dataset import LabelledImage
-from model_export.gate import fit_gate, pooled_features
+from model_export.gate import Features, fit_gate, pooled_features
 from model_export.network import Classifier
-from model_export.training.data import logits_of
 from model_export.training.plan import TrainingPlan
 
 BEST_FILE = "best.ckpt"
@@ -45,9 +44,8 @@ def finish(
     model.eval()
     spec = plan.preprocessing()
     labels = np.array([image.label for image in validation])
-    gate = fit_gate(
-        pooled_features(model, training, spec), pooled_features(model, validation, spec)
-    )
+    features = pooled_features(model, validation, spec)
+    gate = fit_gate(pooled_features(model, training, spec), features)
     epoch = int(best["epoch"]) + 1
     chosen = next(row for row in rows if row["epoch"] == epoch)
     stages = ", ".join(f"{size} px × {epochs}" for size, epochs in plan.stages)
@@ -55,7 +53,7 @@ def finish(
         backbone=plan.backbone,
         model=model,
         preprocessing=spec,
-        calibration=calibrate(labels, logits_of(model, validation, spec)),
+        calibration=calibrate(labels, _logits(model, features)),
         gate=gate.tensors(),
         training_digests=tuple(sorted({image.digest() for image in training})),
         validation_digests=tuple(sorted({image.digest() for image in validation})),
@@ -72,6 +70,13 @@ def finish(
     )
     save_checkpoint(checkpoint, folder / CHECKPOINT_FILE)
     return checkpoint
+
+
+@torch.no_grad()
+def _logits(model: Classifier, features: Features) -> Features:
+    """``(N, 2)`` logits of pooled features, of which the last map's come last."""
+    pooled = torch.from_numpy(features[:, model.backbone.widths[0] :]).float()
+    return np.asarray(model.classify(pooled).double().numpy())
 
 
 def _counts(images: Sequence[LabelledImage]) -> str:

@@ -169,7 +169,7 @@ def _trainer(
     if terminal:
         callbacks.append(RichProgressBar(leave=False, console_kwargs={"stderr": True}))
     if plan.patience is not None:
-        # Judged at the deployed size alone: an AUC of 0 before it would use the patience up.
+        # Judged at the deployed size alone: what is logged before it would use the patience up.
         before = sum(epochs for _, epochs in plan.stages[:-1])
         callbacks.append(
             EarlyStopping(

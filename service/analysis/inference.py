@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dicom_sr.finding import Box, Decision
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
-from service.analysis.preprocessing import cam_to_image, preprocess
+from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
 from service.config import AnalysisSettings
 
 _CPU = "CPUExecutionProvider"
@@ -103,12 +103,23 @@ class Scorer:
         Returns ``(box.height, box.width)`` float32, maximum 1, or all 0 if nothing raised the
         logit. Raises InferenceError if the CAM is not finite.
         """
-        grid = score.cams[logit]
-        if not np.isfinite(grid).all():
-            raise InferenceError("the network's CAM is not finite: verify the model")
-        cam = cam_to_image(grid, box.height, box.width, self._manifest.preprocessing)
-        highest = cam.max()
-        return cam / highest if highest > 0 else cam
+        spec = self._manifest.preprocessing
+        return heatmap_of(score.cams[logit], box.height, box.width, spec)
+
+
+def heatmap_of(
+    grid: NDArray[np.float32], height: int, width: int, spec: Preprocessing
+) -> NDArray[np.float32]:
+    """A raw CAM ``(h, w)`` on the image that was preprocessed.
+
+    Returns ``(height, width)`` float32, maximum 1, or all 0. Raises InferenceError if the CAM is
+    not finite.
+    """
+    if not np.isfinite(grid).all():
+        raise InferenceError("the network's CAM is not finite: verify the model")
+    cam = cam_to_image(grid, height, width, spec)
+    highest = cam.max()
+    return cam / highest if highest > 0 else cam
 
 
 def outputs_of(package: ModelPackage) -> tuple[str, ...]:

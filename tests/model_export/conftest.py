@@ -98,7 +98,7 @@ def make_run(study_data: Path) -> Callable[..., Path]:
             gate={},
             training_digests=listed[0],
             validation_digests=listed[1],
-            facts={"name": folder.name},
+            facts={"data": folder.name},
         )
         save_checkpoint(checkpoint, folder / CHECKPOINT_FILE)
         return folder

@@ -142,10 +142,10 @@ def test_our_analytic_map_is_pytorch_grad_cams(
         theirs = cam_to_image(raw, *pixels.shape, SPEC)
         if not theirs.any():
             assert decision is Decision.BENIGN
-            assert not prediction.cams[decision].any()
+            assert not prediction.heatmap(decision).any()
             continue
         theirs = theirs / theirs.max()
-        np.testing.assert_allclose(prediction.cams[decision], theirs, atol=2e-3)
+        np.testing.assert_allclose(prediction.heatmap(decision), theirs, atol=2e-3)
 
 
 def _input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -17,7 +17,6 @@ from model_export.cli.reader_study import reader_study_app
 from model_export.dataset import LabelledImage, read_manifest
 from model_export.reader_study.readings import read_readings
 from model_export.reader_study.worklists import SESSIONS, Shown, make_work_lists
-from service.analysis.model_package import Manifest
 from service.config import REFERENCE_MODEL
 
 _SECRETS = (b"malignant", b"benign", b"breast_", b"case0", b"Carcinoma")
@@ -177,10 +176,6 @@ def test_heatmaps_from_a_folder(cases: Path, tmp_path: Path) -> None:
         assert np.asarray(shown).max() == 0
 
 
-@pytest.mark.skipif(
-    "training_images" not in Manifest.model_fields,
-    reason="the manifest of a model package has no field training_images yet",
-)
 def test_images_that_the_model_was_trained_on_are_refused(cases: Path, tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
