@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -31,10 +31,17 @@ class Backbone(nn.Module, ABC):
     title: str
     fixed_size: int | None = None
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        # Any: torchvision's networks have layers that nn.Module's type does not know.
-        self.net: Any = net
+        self.net = self._build(size)
+
+    @staticmethod
+    @abstractmethod
+    def _build(size: int) -> Any:
+        """torchvision's network with random weights, for inputs of ``size`` pixels.
+
+        Any, for it has layers that nn.Module's type does not know.
+        """
 
     @abstractmethod
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,10 +70,11 @@ class ResNet50(Backbone):
     widths = (1024, 2048)
     title = "ResNet50"
 
-    def __init__(self, size: int) -> None:
+    @staticmethod
+    def _build(size: int) -> Any:
         net = models.resnet50(weights=None)
         net.fc = nn.Identity()
-        super().__init__(net)
+        return net
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
@@ -81,9 +89,9 @@ class Vgg16(Backbone):
     widths = (512, 512)
     title = "VGG16"
 
-    def __init__(self, size: int) -> None:
-        net = models.vgg16(weights=None)
-        super().__init__(nn.ModuleDict({"features": net.features}))
+    @staticmethod
+    def _build(size: int) -> Any:
+        return nn.ModuleDict({"features": models.vgg16(weights=None).features})
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.net["features"]
@@ -97,9 +105,9 @@ class AlexNet(Backbone):
     widths = (384, 256)
     title = "AlexNet"
 
-    def __init__(self, size: int) -> None:
-        net = models.alexnet(weights=None)
-        super().__init__(nn.ModuleDict({"features": net.features}))
+    @staticmethod
+    def _build(size: int) -> Any:
+        return nn.ModuleDict({"features": models.alexnet(weights=None).features})
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.net["features"]
@@ -117,10 +125,11 @@ class GoogLeNet(Backbone):
     widths = (832, 1024)
     title = "GoogLeNet"
 
-    def __init__(self, size: int) -> None:
+    @staticmethod
+    def _build(size: int) -> Any:
         net = models.GoogLeNet(aux_logits=False, transform_input=True, init_weights=True)
         net.fc = nn.Identity()
-        super().__init__(net)
+        return net
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
@@ -138,10 +147,11 @@ class DenseNet121(Backbone):
     widths = (1024, 1024)
     title = "DenseNet121"
 
-    def __init__(self, size: int) -> None:
+    @staticmethod
+    def _build(size: int) -> Any:
         net = models.densenet121(weights=None)
         net.classifier = nn.Identity()
-        super().__init__(net)
+        return net
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         blocks = self.net.features
@@ -162,6 +172,11 @@ class VitB16(Backbone):
     title = "Vision Transformer B/16"
 
     def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.fixed_size = size
+
+    @staticmethod
+    def _build(size: int) -> Any:
         if size % 16:
             raise ValueError(f"the Vision Transformer takes multiples of 16 pixels, not {size}")
         net = models.VisionTransformer(
@@ -173,8 +188,7 @@ class VitB16(Backbone):
             mlp_dim=3072,
         )
         net.heads = nn.Identity()
-        super().__init__(net)
-        self.fixed_size = size
+        return net
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
@@ -203,7 +217,7 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens[:, 1:].transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
-_BY_NAME: dict[BackboneName, Callable[[int], Backbone]] = {
+BY_NAME: Mapping[BackboneName, type[Backbone]] = {
     "vgg16": Vgg16,
     "googlenet": GoogLeNet,
     "alexnet": AlexNet,
@@ -218,6 +232,6 @@ def make_backbone(name: BackboneName, size: int) -> Backbone:
 
     Raises ValueError for an unknown name or a size that it cannot take.
     """
-    if name not in _BY_NAME:
+    if name not in BY_NAME:
         raise ValueError(f"{name!r} is no backbone: choose from {', '.join(BACKBONES)}")
-    return _BY_NAME[name](size)
+    return BY_NAME[name](size)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from model_export.cli.options import Data
+from model_export.cli.options import Data, OperatingPointName
 
 _SUBGROUPS = ("device", "birads", "size")
 
@@ -18,9 +18,7 @@ def evaluate(
     where: Annotated[
         str | None, typer.Option(help="Which images, such as split=test; all without it.")
     ] = None,
-    operating_point: Annotated[
-        str | None, typer.Option(help="By its name; the model's default without it.")
-    ] = None,
+    operating_point: OperatingPointName = None,
     training_set: Annotated[
         bool,
         typer.Option(

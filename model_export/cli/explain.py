@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class MethodName(StrEnum):
-    """Of :class:`model_export.explanation.methods.Method`, without importing torch."""
-
-    GRADCAM = "gradcam"
-    GRADCAM_PLUS_PLUS = "gradcam++"
-    LAYERCAM = "layercam"
-    SCORECAM = "scorecam"
-    GUIDED = "guided"
-
-
-class FormName(StrEnum):
-    """Of :class:`model_export.explanation.forms.Form`."""
-
-    OVERLAY = "overlay"
-    CONTOUR = "contour"
-    SIDE_BY_SIDE = "side-by-side"
-
-
-class DecisionName(StrEnum):
-    """Whose logit the heatmaps are for."""
-
-    REPORTED = "reported"
-    MALIGNANT = "malignant"
-    BENIGN = "benign"
-
-
-class RemovedName(StrEnum):
-    """What stands where a pixel was deleted."""
-
-    BLUR = "blur"
-    BLACK = "black"
+from model_export.cli.options import OperatingPointName
+from model_export.explanation.choices import Evidence, Form, Method, Removed
 
 
 def explain(
@@ -67,21 +36,19 @@ def explain(
         int | None, typer.Option(min=1, help="At most so many of them, evenly spread.")
     ] = None,
     method: Annotated[
-        list[MethodName] | None,
+        list[Method] | None,
         typer.Option(
             help="May be repeated; gradcam without it, which is what the service shows. scorecam "
             "is slow: one pass for each of the last map's channels (256 to 2048)."
         ),
     ] = None,
     form: Annotated[
-        list[FormName] | None, typer.Option(help="May be repeated; overlay without it.")
+        list[Form] | None, typer.Option(help="May be repeated; overlay without it.")
     ] = None,
     decision: Annotated[
-        DecisionName, typer.Option(help="Whose evidence is shown.")
-    ] = DecisionName.REPORTED,
-    operating_point: Annotated[
-        str | None, typer.Option(help="By its name; the model's default without it.")
-    ] = None,
+        Evidence, typer.Option(help="Whose evidence is shown.")
+    ] = Evidence.REPORTED,
+    operating_point: OperatingPointName = None,
     training_set: Annotated[
         bool,
         typer.Option(
@@ -95,9 +62,7 @@ def explain(
         ),
     ] = False,
     steps: Annotated[int, typer.Option(min=2, help="Of the deletion and insertion curves.")] = 12,
-    removed: Annotated[
-        RemovedName, typer.Option(help="What deleted pixels become.")
-    ] = RemovedName.BLUR,
+    removed: Annotated[Removed, typer.Option(help="What deleted pixels become.")] = Removed.BLUR,
 ) -> None:
     """Show where a model looks: heatmaps of each image, and whether they can be trusted.
 
@@ -116,8 +81,7 @@ def explain(
         unlabelled,
     )
     from model_export.explanation.faithfulness import Measures
-    from model_export.explanation.forms import Form
-    from model_export.explanation.methods import Explainer, Method
+    from model_export.explanation.methods import Explainer
     from model_export.explanation.network import load_network
     from model_export.explanation.pictures import Explanation, write_index, write_pictures
     from model_export.explanation.report import FaithfulnessReport, write_faithfulness
@@ -130,8 +94,8 @@ def explain(
         raise ValueError("--where chooses from a data folder: say --data")
     folder = unlabelled(pictures or []) if data is None else read_manifest(data)
     images = spread(select(folder, where), limit)
-    methods = [Method(name) for name in method or [MethodName.GRADCAM]]
-    forms = [Form(name) for name in form or [FormName.OVERLAY]]
+    methods = method or [Method.GRADCAM]
+    forms = form or [Form.OVERLAY]
     predictor = load_predictor(model)
     point = predictor.operating_point(operating_point)
     seen = standing(predictor, images, folder, digests_of(folder))
@@ -140,7 +104,7 @@ def explain(
     mark = seen.mark(training_set)
     network = load_network(model) if set(methods) - {Method.GRADCAM} else None
     explainer = Explainer(network, predictor.preprocessing)
-    logit = None if decision is DecisionName.REPORTED else Decision(decision)
+    logit = None if decision is Evidence.REPORTED else Decision(decision)
     out.mkdir(parents=True, exist_ok=True)
     found: list[Explanation] = []
     measured: dict[str, list[Measures]] = {}
@@ -148,7 +112,7 @@ def explain(
         write_pictures(one, forms, out, mark)
         found.append(one)
         if faithfulness:
-            for name, measures in judge_heatmaps(predictor, one, steps, removed.value).items():
+            for name, measures in judge_heatmaps(predictor, one, steps, removed).items():
                 measured.setdefault(name, []).append(measures)
     named = "single pictures" if data is None else data.resolve().name
     described = named + (f" ({where})" if where else "")
@@ -164,7 +128,7 @@ def explain(
     if faithfulness:
         whose = "the reported decision" if logit is None else str(logit)
         report = FaithfulnessReport(
-            predictor.name, described, mark, whose, tuple(images), measured, steps, removed.value
+            predictor.name, described, mark, whose, tuple(images), measured, steps, removed
         )
         for table in write_faithfulness(report, out):
             table.print(console)

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+OperatingPointName = Annotated[
+    str | None, typer.Option(help="By its name; the model's default without it.")
+]
 Data = Annotated[
     Path,
     typer.Option(

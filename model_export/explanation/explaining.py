@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from dicom_sr.finding import Decision
 from model_export.calibration import OperatingPoint
 from model_export.dataset import LabelledImage
+from model_export.explanation.choices import Method, Removed
 from model_export.explanation.faithfulness import (
     CENTRE,
     RANDOM,
     Measures,
-    Removed,
     centre_map,
     measure,
     random_map,
 )
-from model_export.explanation.methods import Explainer, Method
+from model_export.explanation.methods import Explainer
 from model_export.explanation.pictures import Explanation, file_names
 from model_export.network import BENIGN
 from model_export.prediction import Predictor, predict_all

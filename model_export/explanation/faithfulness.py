@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from model_export.explanation.choices import Removed
 from model_export.pointing import energy_inside, pointing_hit
 from model_export.statistics import Interval, bootstrap_by_patient
 
@@ -21,7 +21,6 @@ BLUR = 0.05
 """Standard deviation of the blur, as a share of the image's longer edge."""
 _CENTRE_WIDTH = 0.2
 
-Removed = Literal["blur", "black"]
 Probabilities = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float64]]
 """Images to ``(N,)`` probabilities of the class that the map is for."""
 
@@ -81,7 +80,7 @@ def measure(
     mask: NDArray[np.uint8],
     probabilities: Probabilities,
     steps: int = 12,
-    removed: Removed = "blur",
+    removed: Removed = Removed.BLUR,
 ) -> Measures:
     """Judge one map ``(H, W)`` of the image ``(H, W)``.
 
@@ -91,7 +90,7 @@ def measure(
     """
     ranks = _ranks(heatmap)
     blurred = gaussian_filter(pixels, BLUR * max(pixels.shape))
-    nothing = blurred if removed == "blur" else np.zeros_like(pixels)
+    nothing = blurred if removed is Removed.BLUR else np.zeros_like(pixels)
     limits = [round(step / steps * pixels.size) for step in range(steps + 1)]
     deletion = probabilities([np.where(ranks < limit, nothing, pixels) for limit in limits])
     insertion = probabilities([np.where(ranks < limit, pixels, blurred) for limit in limits])

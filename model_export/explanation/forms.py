@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import numpy as np
 from contourpy import contour_generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dicom_sr.overlay import OUTLINE, activation_colours, blend_activation
+from model_export.explanation.choices import Form
 
 LEVELS = (0.25, 0.5, 0.75)
 """Of the map's maximum, at which its contours are drawn."""
-
-
-class Form(StrEnum):
-    """A way to show a heatmap. None covers the tissue where the map is 0."""
-
-    OVERLAY = "overlay"
-    """The map's colours over the image, more opaque where it is higher; as the service's."""
-    CONTOUR = "contour"
-    """Lines at ``LEVELS``; the tissue stays as it is."""
-    SIDE_BY_SIDE = "side-by-side"
-    """The image as it is, and the overlay right of it."""
 
 
 def draw(form: Form, pixels: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:

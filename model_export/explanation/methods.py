@@ -7,7 +7,6 @@ brought to the image and scaled to a maximum of 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from dicom_sr.finding import Decision
+from model_export.explanation.choices import Method
 from model_export.explanation.network import Explained
 from model_export.network import BENIGN, MALIGNANT
 from model_export.prediction import Prediction
@@ -28,21 +28,6 @@ from service.analysis.inference import heatmap_of
 from service.analysis.preprocessing import Preprocessing, preprocess
 
 CLASS_OF = {Decision.MALIGNANT: MALIGNANT, Decision.BENIGN: BENIGN}
-
-
-class Method(StrEnum):
-    """How a heatmap is made."""
-
-    GRADCAM = "gradcam"
-    """``ReLU(Σ_k mean(g_k) A_k)`` (Selvaraju et al., ICCV 2017): the map that the service shows."""
-    GRADCAM_PLUS_PLUS = "gradcam++"
-    """Grad-CAM with pixel-wise weights of positive gradients (Chattopadhay et al., WACV 2018)."""
-    LAYERCAM = "layercam"
-    """``ReLU(Σ_k ReLU(g_k) ⊙ A_k)`` (Jiang et al., IEEE TIP 2021;30:5875)."""
-    SCORECAM = "scorecam"
-    """Weights are the logits of the image masked by each channel (Wang et al., CVPR-W 2020)."""
-    GUIDED = "guided"
-    """Guided backpropagation (Springenberg et al., 2015) times Grad-CAM."""
 
 
 class Explainer:

@@ -6,15 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from model_export.backbones import (
-    AlexNet,
-    BackboneName,
-    DenseNet121,
-    GoogLeNet,
-    ResNet50,
-    Vgg16,
-    VitB16,
-)
+from model_export.backbones import BY_NAME, BackboneName
 from model_export.calibration import apply_calibration
 from model_export.checkpoint import load_checkpoint
 from model_export.initial import load_package
@@ -22,14 +14,7 @@ from model_export.network import CLASSES, Classifier
 from model_export.prediction import is_package
 from service.analysis.model_package import MODEL_FILE, Manifest, load_model_package
 
-_BY_TITLE: dict[str, BackboneName] = {
-    AlexNet.title: "alexnet",
-    DenseNet121.title: "densenet121",
-    GoogLeNet.title: "googlenet",
-    ResNet50.title: "resnet50",
-    Vgg16.title: "vgg16",
-    VitB16.title: "vit_b_16",
-}
+_BY_TITLE = {backbone.title: name for name, backbone in BY_NAME.items()}
 
 
 class Explained(nn.Module):

@@ -19,8 +19,8 @@ from PIL import Image
 from dicom_sr.finding import Decision
 from dicom_sr.overlay import activation_colours
 from model_export.dataset import LabelledImage
-from model_export.explanation.forms import Form, draw, grey_to_rgb, outline_lesion
-from model_export.explanation.methods import Method
+from model_export.explanation.choices import Form, Method
+from model_export.explanation.forms import draw, grey_to_rgb, outline_lesion
 from model_export.tables import Table, markdown_page
 
 INDEX, INDEX_TABLE = "index.md", "index.csv"

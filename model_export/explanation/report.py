@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from model_export.dataset import LabelledImage
+from model_export.explanation.choices import Removed
 from model_export.explanation.faithfulness import (
     BLUR,
     CENTRE,
     FIGURES,
     RANDOM,
     Measures,
-    Removed,
     Summary,
     summarise,
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,13 +26,12 @@ from model_export.backbones import BackboneName
 from model_export.calibration import Calibration, OperatingPoint
 from model_export.checkpoint import CHECKPOINT_FILE, Checkpoint, save_checkpoint
 from model_export.cli.app import app
-from model_export.cli.explain import FormName, MethodName
 from model_export.dataset import read_manifest
-from model_export.explanation.forms import Form, draw
+from model_export.explanation.choices import Form, Method
+from model_export.explanation.forms import draw
 from model_export.explanation.methods import (
     _CAMS,
     Explainer,
-    Method,
     class_activation,
     guided_gradients,
 )
@@ -234,9 +236,19 @@ def test_forms_leave_tissue_without_activation_as_it_is(form: Form) -> None:
     assert not changed.any()
 
 
-def test_the_commands_choices_are_the_librarys() -> None:
-    assert [name.value for name in MethodName] == [method.value for method in Method]
-    assert [name.value for name in FormName] == [form.value for form in Form]
+def test_the_commands_choices_are_the_librarys_and_its_help_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; from model_export.cli import main; main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "explain", "--help"],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    for choices in (Method, Form):
+        assert "|".join(choice.value for choice in choices) in answer.stdout
 
 
 def test_images_with_the_same_stem_get_files_of_their_own(run: Run) -> None:
