@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +21,7 @@ from service.analysis.inference import Scorer
 from service.analysis.model_package import CARD_FILE, load_model_package
 from service.config import AnalysisSettings
 
-COMMAND = "from model_export.cli import main; main()"
-
-
-def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +44,13 @@ def run_folder(
 
 
 @pytest.fixture(scope="module")
-def package_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package_folder(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory, secondread_model: Command
+) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "package"
-    answer = _run("export", run_folder, "--out", folder, "--version", "3.1", "--note", "a test")
+    answer = secondread_model(
+        "export", run_folder, "--out", folder, "--version", "3.1", "--note", "a test"
+    )
     assert answer.returncode == 0, answer.stderr
     return folder
 
@@ -91,9 +84,14 @@ def test_the_service_scores_with_it_and_gets_the_gates_distance(
 
 
 def test_verify_compares_with_torch_and_reports_the_gate(
-    package_folder: Path, run_folder: Path, study_data: Path, us_dicom: Path, tmp_path: Path
+    package_folder: Path,
+    run_folder: Path,
+    study_data: Path,
+    us_dicom: Path,
+    tmp_path: Path,
+    secondread_model: Command,
 ) -> None:
-    answer = _run(
+    answer = secondread_model(
         *("verify", package_folder, "--run", run_folder, "--inliers", study_data),
         *("--where", "split=test", "--outliers", us_dicom / "other", "--out", tmp_path / "gate"),
     )
@@ -106,21 +104,23 @@ def test_verify_compares_with_torch_and_reports_the_gate(
     assert (tmp_path / "gate" / "gate.png").stat().st_size > 10_000
 
 
-def test_verify_fails_where_the_graph_was_changed(package_folder: Path, tmp_path: Path) -> None:
+def test_verify_fails_where_the_graph_was_changed(
+    package_folder: Path, tmp_path: Path, secondread_model: Command
+) -> None:
     for file in package_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with (tmp_path / "model.onnx").open("ab") as stream:
         stream.write(b"\0")
-    answer = _run("verify", tmp_path)
+    answer = secondread_model("verify", tmp_path)
     assert answer.returncode == 1
     assert "is not the file that the manifest describes" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
 def test_evaluate_records_its_figures_in_manifest_and_card(
-    package_folder: Path, study_data: Path
+    package_folder: Path, study_data: Path, secondread_model: Command
 ) -> None:
-    answer = _run(
+    answer = secondread_model(
         *("evaluate", package_folder, "--data", study_data, "--where", "split=test"),
         *("--record", "a few views"),
     )
@@ -135,12 +135,13 @@ def test_evaluate_records_its_figures_in_manifest_and_card(
     assert "Operating point `youden`" in card
 
 
-def test_card_renews_the_page(package_folder: Path) -> None:
+def test_card_renews_the_page(package_folder: Path, secondread_model: Command) -> None:
     (package_folder / CARD_FILE).write_text("stale")
-    assert _run("card", package_folder).returncode == 0
+    assert secondread_model("card", package_folder).returncode == 0
     manifest = load_model_package(package_folder).manifest
     assert (package_folder / CARD_FILE).read_text(encoding="utf-8") == model_card(manifest)
-    assert _run("card", package_folder, "--print").stdout.strip() == model_card(manifest).strip()
+    printed = secondread_model("card", package_folder, "--print").stdout
+    assert printed.strip() == model_card(manifest).strip()
 
 
 def test_the_same_run_gives_the_same_bytes(run_folder: Path, tmp_path: Path) -> None:

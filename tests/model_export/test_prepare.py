@@ -11,106 +11,25 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import dcmread
 
-from dicom_sr.finding import Box
 from model_export.dataset import read_manifest, refuse_shared_patients, select
 from model_export.preparation.labelme import (
-    Annotation,
-    Shape,
     rasterise,
     read_annotation,
-    write_annotation,
 )
-from model_export.preparation.preparing import Preparation, prepare
 from model_export.preparation.source import Frame, crop, read_frame
 from service.analysis.decode import Decoder
-from service.config import AnalysisSettings
 
-SECRET = "MILLER^ANNA"
-"""Stands in every patient's identifier, lesion's identifier, folder and file name."""
-SETTINGS = AnalysisSettings(decode_seconds=30, decode_megabytes=1024)
-COLUMNS = ("file", "sop_instance_uid", "patient_id", "lesion_id", "BI-RADS", "pathology", "age")
-CATEGORIES = ("3", "4A", "4B", "4C")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
 SECONDARY_CAPTURE = "uta11_a661b03c_IM4.dcm"
-LABELS = ("benign", "malignant")
-
-
-@dataclass(frozen=True)
-class Hospital:
-    """images: the folder. clinical: the table. outlines: box of a lesion by annotated file."""
-
-    images: Path
-    clinical: Path
-    outlines: dict[str, Box]
-
-    def preparation(self, out: Path) -> Preparation:
-        return Preparation(images=self.images, clinical=self.clinical, out=out)
-
-    def rows(self) -> list[dict[str, str]]:
-        with self.clinical.open(newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    def write(self, rows: Sequence[dict[str, str]]) -> None:
-        with self.clinical.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-
-@pytest.fixture
-def hospital(data_folder: Path, tmp_path: Path) -> Hospital:
-    """Ten DICOM files, one patient each, by UID; 24 JPEGs of 12 more by name, all outlined."""
-    images = tmp_path / SECRET
-    rows, outlines = [], {}
-    (images / "dicom").mkdir(parents=True)
-    for number, file in enumerate(sorted((data_folder / "us-dicom/breast").glob("*.dcm"))):
-        shutil.copy(file, images / "dicom")
-        uid = str(dcmread(file, stop_before_pixels=True).SOPInstanceUID)
-        label = LABELS[number % 2]
-        rows.append(["", uid, f"{SECRET}{number}", "", "4A", label, str(40 + number)])
-    bus = data_folder / "bus-bra"
-    with (bus / "manifest.csv").open(newline="") as stream:
-        pairs = [row for row in csv.DictReader(stream) if row["file"][-6:] in ("-l.jpg", "-r.jpg")]
-    of_label = {label: [row for row in pairs if row["label"] == label] for label in LABELS}
-    for row in of_label["benign"][:12] + of_label["malignant"][:12]:
-        name = f"{SECRET}-{Path(row['file']).name}"
-        shutil.copy(bus / row["file"], images / name)
-        stem = Path(row["file"]).stem
-        with Image.open(bus / "masks" / row["label"] / f"{stem}_mask.png") as mask:
-            left, top, right, bottom = mask.convert("L").getbbox() or (0, 0, 0, 0)
-            height, width = mask.height, mask.width
-        outlines[name] = Box(left, top, right, bottom)
-        corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-        shape = Shape(row["label"], corners, description=SECRET)
-        note = Annotation(name, height, width, (shape,), {"calipers": True})
-        write_annotation(note, (images / name).with_suffix(".json"))
-        patient, category = f"{SECRET}{row['patient_id']}", CATEGORIES[len(rows) // 2 % 4]
-        rows.append([name, "", patient, f"{SECRET}L", category, row["label"], "50"])
-    found = Hospital(images, tmp_path / "clinical.csv", outlines)
-    found.write([dict(zip(COLUMNS, row, strict=True)) for row in rows])
-    return found
-
-
-def track(files: Sequence[str], doing: str) -> Iterable[str]:
-    return files
-
-
-def command(*arguments: object) -> list[str]:
-    code = "from model_export.cli import main; main()"
-    return [sys.executable, "-c", code, "prepare", *map(str, arguments)]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -126,9 +45,13 @@ def key_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_from_a_hospitals_files_to_a_training_folder(hospital: Hospital, tmp_path: Path) -> None:
+def test_from_a_hospitals_files_to_a_training_folder(
+    hospital: Any, tmp_path: Path, secondread_model: Command
+) -> None:
     out, key = tmp_path / "out", tmp_path / "key.csv"
-    answer = run(hospital.images, "--clinical", hospital.clinical, "--out", out, "--key", key)
+    answer = secondread_model(
+        "prepare", hospital.images, "--clinical", hospital.clinical, "--out", out, "--key", key
+    )
     assert answer.returncode == 0, answer.stderr
     images = read_manifest(out)
     # 34 files; the Secondary Capture is nothing that the service analyses.
@@ -150,7 +73,7 @@ def test_from_a_hospitals_files_to_a_training_folder(hospital: Hospital, tmp_pat
 
     # Nothing but the key leads back, and the key only where it was asked for.
     told = "".join((answer.stdout, answer.stderr)).replace(str(tmp_path), "")
-    identifiers = [SECRET, "busbra", "bus_0", "uta4", "Anonymized"]
+    identifiers = [hospital.SECRET, "busbra", "bus_0", "uta4", "Anonymized"]
     identifiers += [row["sop_instance_uid"] for row in hospital.rows() if row["sop_instance_uid"]]
     for name, content in {**contents(out), "terminal": told.encode()}.items():
         for identifier in identifiers:
@@ -173,16 +96,16 @@ def test_from_a_hospitals_files_to_a_training_folder(hospital: Hospital, tmp_pat
         assert (out / name).stat().st_size > 100
 
 
-def test_outlines_follow_their_image_into_the_crop(hospital: Hospital, tmp_path: Path) -> None:
+def test_outlines_follow_their_image_into_the_crop(hospital: Any, tmp_path: Path) -> None:
     out, key = tmp_path / "out", tmp_path / "key.csv"
-    prepare(replace(hospital.preparation(out), key=key), SETTINGS, track)
+    hospital.prepare(out, key=key)
     new = {row["file"]: row["new_file"] for row in key_of(key)}
     images = {image.file: image for image in read_manifest(out)}
     cropped = 0
     with Decoder(30, 1024) as decoder:
         for name, lesion in hospital.outlines.items():
             image = images[new[name]]
-            frame = read_frame(decoder, hospital.images / name, 1, SETTINGS.coloured_share)
+            frame = read_frame(decoder, hospital.images / name, 1, hospital.SETTINGS.coloured_share)
             assert isinstance(frame, Frame)
             (box,) = frame.boxes
             annotation = read_annotation(image.path.with_suffix(".json"))
@@ -201,7 +124,7 @@ def test_outlines_follow_their_image_into_the_crop(hospital: Hospital, tmp_path:
     assert cropped > 0, "no picture was cropped, so nothing was shifted"
 
 
-def test_what_is_left_out_and_why(hospital: Hospital, tmp_path: Path) -> None:
+def test_what_is_left_out_and_why(hospital: Any, tmp_path: Path) -> None:
     names = [row["file"] for row in hospital.rows() if row["file"]]
     rows = hospital.rows()
     by_name = {row["file"]: row for row in rows if row["file"]}
@@ -236,63 +159,64 @@ def test_what_is_left_out_and_why(hospital: Hospital, tmp_path: Path) -> None:
     expect("outline-of-other-label", 13)
     hospital.write(rows)
     key = tmp_path / "key.csv"
-    prepared = prepare(replace(hospital.preparation(tmp_path / "out"), key=key), SETTINGS, track)
+    prepared = hospital.prepare(tmp_path / "out", key=key)
     outcomes = {row["file"]: row["outcome"] for row in key_of(key)}
     left_out = {file: reason for file, reason in outcomes.items() if reason != "included"}
     assert left_out == expected | {f"dicom/{SECONDARY_CAPTURE}": "sop-class"}
     assert {row[1] for row in prepared.flow.rows} - {""} == set(left_out.values())
 
 
-def test_the_same_input_and_seed_give_the_same_folder(hospital: Hospital, tmp_path: Path) -> None:
-    prepare(hospital.preparation(tmp_path / "one"), SETTINGS, track)
+def test_the_same_input_and_seed_give_the_same_folder(hospital: Any, tmp_path: Path) -> None:
+    hospital.prepare(tmp_path / "one")
     hospital.write(hospital.rows()[::-1])  # the order of the table's rows does not matter
-    prepare(hospital.preparation(tmp_path / "two"), SETTINGS, track)
+    hospital.prepare(tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    prepare(replace(hospital.preparation(tmp_path / "three"), seed=2), SETTINGS, track)
+    hospital.prepare(tmp_path / "three", seed=2)
     assert (
         contents(tmp_path / "one")["manifest.csv"] != contents(tmp_path / "three")["manifest.csv"]
     )
 
 
-def test_the_tables_own_split_is_taken(hospital: Hospital, tmp_path: Path) -> None:
+def test_the_tables_own_split_is_taken(hospital: Any, tmp_path: Path) -> None:
     rows = hospital.rows()
     test = {row["patient_id"] for row in rows[::5]}
     for row in rows:
         row["split"] = "test" if row["patient_id"] in test else "train"
     hospital.write(rows)
     key = tmp_path / "key.csv"
-    prepare(replace(hospital.preparation(tmp_path / "out"), key=key), SETTINGS, track)
+    hospital.prepare(tmp_path / "out", key=key)
     names = {row["new_patient_id"]: row["patient_id"] for row in key_of(key)}
     for image in read_manifest(tmp_path / "out"):
         assert (image.columns["split"] == "test") == (names[image.patient] in test)
 
 
 def test_a_split_with_a_patient_on_both_sides_is_refused(
-    hospital: Hospital, tmp_path: Path
+    hospital: Any, tmp_path: Path, secondread_model: Command
 ) -> None:
     rows = hospital.rows()
     for row in rows:
         row["split"] = "train"
     rows[-1]["split"] = "test"
     hospital.write(rows)
-    answer = run(hospital.images, "--clinical", hospital.clinical, "--out", tmp_path / "out")
+    answer = secondread_model(
+        "prepare", hospital.images, "--clinical", hospital.clinical, "--out", tmp_path / "out"
+    )
     assert answer.returncode == 1
     assert "1 patient stands on both sides of the split" in answer.stderr
-    assert SECRET not in answer.stderr
+    assert hospital.SECRET not in answer.stderr
     assert not (tmp_path / "out").exists()
     rows[-1]["split"] = ""
     hospital.write(rows)
     with pytest.raises(ValueError, match="gives 1 images of the study no split"):
-        prepare(hospital.preparation(tmp_path / "out"), SETTINGS, track)
+        hospital.prepare(tmp_path / "out")
 
 
-def test_places_where_nothing_is_written(hospital: Hospital, tmp_path: Path) -> None:
+def test_places_where_nothing_is_written(hospital: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    plan = hospital.preparation(out)
 
-    def refused(words: str, **changes: object) -> None:
+    def refused(words: str, out: Path = out, **changes: object) -> None:
         with pytest.raises(ValueError, match=words):
-            prepare(replace(plan, **changes), SETTINGS, track)  # type: ignore[arg-type]
+            hospital.prepare(out, **changes)
 
     refused("key must not lie in the training folder", key=out / "key.csv")
     refused("key must not lie", key=tmp_path / "elsewhere" / ".." / "out" / "key.csv")
@@ -308,36 +232,37 @@ def test_places_where_nothing_is_written(hospital: Hospital, tmp_path: Path) -> 
     assert not (tmp_path / "new").exists()
 
 
-def test_force_replaces_what_prepare_wrote(hospital: Hospital, tmp_path: Path) -> None:
+def test_force_replaces_what_prepare_wrote(hospital: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()  # an empty folder is no hindrance
-    prepare(hospital.preparation(out), SETTINGS, track)
+    hospital.prepare(out)
     (out / "left_over.txt").write_text("x")
-    prepare(replace(hospital.preparation(out), force=True), SETTINGS, track)
+    hospital.prepare(out, force=True)
     assert not (out / "left_over.txt").exists()
     assert len(read_manifest(out)) == 33
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_an_interruption_leaves_nothing(hospital: Hospital, tmp_path: Path) -> None:
+def test_an_interruption_leaves_nothing(hospital: Any, tmp_path: Path) -> None:
     def interrupted(files: Sequence[str], doing: str) -> Iterable[str]:
         if doing == "decoding":
             yield from files[:3]
             raise KeyboardInterrupt
         yield from files
 
-    plan = replace(hospital.preparation(tmp_path / "out"), key=tmp_path / "key.csv")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(KeyboardInterrupt):
-        prepare(plan, SETTINGS, interrupted)
+        hospital.prepare(tmp_path / "out", interrupted, key=tmp_path / "key.csv")
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_kill_leaves_no_folder_that_looks_whole(
-    hospital: Hospital, tmp_path: Path, eventually: Callable[..., None]
+    hospital: Any, tmp_path: Path, eventually: Callable[..., None]
 ) -> None:
     out = tmp_path / "out"
-    arguments = command(hospital.images, "--clinical", hospital.clinical, "--out", out)
+    code = "from model_export.cli import main; main()"
+    command = [sys.executable, "-c", code, "prepare", hospital.images]
+    arguments = [*map(str, command), "--clinical", str(hospital.clinical), "--out", str(out)]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: list(tmp_path.glob(".out.*/staging/*.jpg")), 120)
@@ -345,19 +270,18 @@ def test_a_kill_leaves_no_folder_that_looks_whole(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not out.exists()
-    prepare(hospital.preparation(out), SETTINGS, track)
+    hospital.prepare(out)
     assert len(read_manifest(out)) == 33
 
 
-def test_where_nothing_is_left_the_reasons_are_told(hospital: Hospital, tmp_path: Path) -> None:
-    plan = replace(hospital.preparation(tmp_path / "out"), birads=("6",))
+def test_where_nothing_is_left_the_reasons_are_told(hospital: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no image is left of 34 \(birads-not-included: 34\)"):
-        prepare(plan, SETTINGS, track)
+        hospital.prepare(tmp_path / "out", birads=("6",))
     assert not (tmp_path / "out").exists()
 
 
 def test_the_pixels_that_are_encoded(
-    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hospital: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What reaches JPEG is the crop itself: tests/analysis/test_preparation_parity.py says that
     the crop is the service's."""
@@ -371,12 +295,12 @@ def test_the_pixels_that_are_encoded(
         save(pixels, path, quality)
 
     monkeypatch.setattr(writing, "save_jpeg", recording)
-    prepare(hospital.preparation(tmp_path / "out"), SETTINGS, track)
+    hospital.prepare(tmp_path / "out")
     expected = []
     with Decoder(30, 1024) as decoder:
         for file in sorted(hospital.images.rglob("*.*")):
             if file.suffix in (".dcm", ".jpg") and file.name != SECONDARY_CAPTURE:
-                frame = read_frame(decoder, file, 1, SETTINGS.coloured_share)
+                frame = read_frame(decoder, file, 1, hospital.SETTINGS.coloured_share)
                 assert isinstance(frame, Frame)
                 picture = crop(frame, None, "benign")
                 assert not isinstance(picture, str)
@@ -386,22 +310,23 @@ def test_the_pixels_that_are_encoded(
         assert np.array_equal(one, other)
 
 
-def test_help_names_the_columns_and_their_aliases() -> None:
-    answer = run("--help")
+def test_help_names_the_columns_and_their_aliases(secondread_model: Command) -> None:
+    answer = secondread_model("prepare", "--help")
     assert answer.returncode == 0
     told = " ".join(answer.stdout.split())
     for word in ("sop_instance_uid", "histology", "laterality", "--key", "--test-share"):
         assert word in told
 
 
-def test_a_wrong_call_is_exit_code_2(tmp_path: Path) -> None:
-    assert run(tmp_path / "gone", "--clinical", tmp_path / "c", "--out", tmp_path).returncode == 2
+def test_a_wrong_call_is_exit_code_2(tmp_path: Path, secondread_model: Command) -> None:
+    answer = secondread_model(
+        *("prepare", tmp_path / "gone", "--clinical", tmp_path / "c", "--out", tmp_path)
+    )
+    assert answer.returncode == 2
 
 
-def test_labelme_of_the_output_opens_as_labelme_writes_it(
-    hospital: Hospital, tmp_path: Path
-) -> None:
-    prepare(hospital.preparation(tmp_path / "out"), SETTINGS, track)
+def test_labelme_of_the_output_opens_as_labelme_writes_it(hospital: Any, tmp_path: Path) -> None:
+    hospital.prepare(tmp_path / "out")
     file = next((tmp_path / "out" / "malignant").glob("*.json"))
     content = json.loads(file.read_text())
     assert content.keys() == {
