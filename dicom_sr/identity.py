@@ -22,6 +22,10 @@ class ResultKind(StrEnum):
 
     REPORT = "sr"
     OVERLAY = "sc"
+    SEGMENTATION = "seg"
+    KEY_OBJECTS = "ko"
+    PRESENTATION_STATE = "pr"
+    REJECTION_NOTE = "rejection"
 
 
 def _uid(*ingredients: str) -> str:
@@ -33,14 +37,21 @@ IMPLEMENTATION_VERSION_NAME = f"SECONDREAD_{SOFTWARE_VERSION}"[:16]
 
 
 def result_uid(
-    source_sop_instance_uid: str, frame: int, model_sha256: str, kind: ResultKind, revision: int
+    source_sop_instance_uid: str,
+    frame: int,
+    model_sha256: str,
+    kind: ResultKind,
+    revision: int,
+    edition: int = 0,
 ) -> str:
     """SOP Instance UID of a result.
 
     frame: 1-based frame that was scored; 0 if none was.
     revision: 0 for the first content under the source's UID, 1 for the next, …
+    edition: 0 for the first result of that content, 1 for what replaced it, …
     """
-    return _uid(source_sop_instance_uid, str(frame), model_sha256, kind, str(revision))
+    ingredients = [source_sop_instance_uid, str(frame), model_sha256, kind, str(revision)]
+    return _uid(*ingredients, *([f"edition {edition}"] if edition else []))
 
 
 def report_series_uid(report_sop_instance_uid: str) -> str:

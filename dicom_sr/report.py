@@ -11,7 +11,8 @@ from pydicom.uid import Comprehensive3DSRStorage
 from dicom_sr import codes, identity
 from dicom_sr.content import measurement_report
 from dicom_sr.finding import Finding, ModelIdentity, NotAnalysed
-from dicom_sr.header import image_reference, result_header, settle_character_set
+from dicom_sr.header import result_header, settle_character_set
+from dicom_sr.reference import InstanceReference, hierarchical_references, reference_to
 from dicom_sr.source import read_source
 
 SERIES_NUMBER = 9001
@@ -25,6 +26,8 @@ def build_report(
     *,
     revision: int,
     started_at: datetime,
+    edition: int = 0,
+    predecessor: InstanceReference | None = None,
 ) -> Dataset:
     """Report what the model found in ``source``, or why it was not analysed.
 
@@ -32,13 +35,15 @@ def build_report(
     revision: 0 for the first content under the source's SOP Instance UID, 1 for the next, …
     started_at: timezone-aware; when the analysis started. With the same arguments the report is
         the same byte for byte.
+    edition: 0 for the first report on that content, 1 for the one that replaces it, …
+    predecessor: the report that this one replaces (Predecessor Documents).
 
     Raises ReportError if the source lacks a UID that the report must refer to.
     """
     image = read_source(source)
     frame = result.frame if isinstance(result, Finding) else 0
     uid = identity.result_uid(
-        image.sop_instance_uid, frame, model.sha256, identity.ResultKind.REPORT, revision
+        image.sop_instance_uid, frame, model.sha256, identity.ResultKind.REPORT, revision, edition
     )
     report = result_header(
         source,
@@ -59,23 +64,15 @@ def build_report(
     report.VerificationFlag = "UNVERIFIED"
     report.PreliminaryFlag = "PRELIMINARY"
     report.PerformedProcedureCodeSequence = []
-    report.CurrentRequestedProcedureEvidenceSequence = [_evidence(source)]
+    report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
+        [reference_to(source)]
+    )
+    if predecessor is not None:
+        report.PredecessorDocumentsSequence = hierarchical_references([predecessor])
     report.CodingSchemeIdentificationSequence = [_private_scheme()]
     _put_content(report, measurement_report(image, result, model, uid))
     settle_character_set(report, source)
     return report
-
-
-def _evidence(source: Dataset) -> Dataset:
-    """The source image in its study and series (DICOM PS3.3 10.4, Hierarchical SOP Instance)."""
-    image = read_source(source)
-    series = Dataset()
-    series.SeriesInstanceUID = image.series_instance_uid
-    series.ReferencedSOPSequence = [image_reference(source)]
-    study = Dataset()
-    study.StudyInstanceUID = image.study_instance_uid
-    study.ReferencedSeriesSequence = [series]
-    return study
 
 
 def _private_scheme() -> Dataset:

@@ -42,12 +42,13 @@ def build_secondary_capture(
     *,
     revision: int,
     started_at: datetime,
+    edition: int = 0,
 ) -> Dataset:
     """Wrap the overlay of one frame as a single-frame, uncompressed RGB image.
 
     source: the image's header; its pixels are not read, and it is not changed.
     overlay: ``(H2, W2, 3)`` uint8 RGB, at the source's scale, its top left pixel the source's.
-    revision, started_at: see ``build_report``; all overlays of a study share one series.
+    revision, started_at, edition: see ``build_report``; all overlays of a study share one series.
 
     Raises ReportError if the source lacks a UID that the image must refer to.
     """
@@ -62,6 +63,7 @@ def build_secondary_capture(
             model.sha256,
             identity.ResultKind.OVERLAY,
             revision,
+            edition,
         ),
         series_instance_uid=identity.overlay_series_uid(image.study_instance_uid, model.sha256),
         started_at=started_at,
