@@ -114,6 +114,15 @@ def image_reference(source: Dataset, frame: int | None = None) -> Dataset:
     return item
 
 
+def series_laterality(source: Dataset) -> str | None:
+    """Laterality of a series (DICOM PS3.3 C.7.3.1): ``L`` or ``R``, only where the header says it.
+
+    ``B``, which one image may bear, is not a series' side.
+    """
+    side = read_source(source).laterality
+    return side if side in ("L", "R") else None
+
+
 def long_string(text: str) -> str:
     """A text that fits the VR LO: 64 characters, no backslash."""
     return text.replace("\\", "/")[:64]

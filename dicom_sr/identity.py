@@ -6,6 +6,7 @@ always give the same UID, and a retry writes the same object.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from importlib.metadata import version
 from uuid import UUID, uuid5
@@ -56,12 +57,47 @@ def result_uid(
 
 def report_series_uid(report_sop_instance_uid: str) -> str:
     """Series of one report: OHIF shows only the newest report of a series."""
-    return _uid(report_sop_instance_uid, "series")
+    return own_series_uid(report_sop_instance_uid)
+
+
+def own_series_uid(sop_instance_uid: str) -> str:
+    """Series of an object that has one to itself."""
+    return _uid(sop_instance_uid, "series")
 
 
 def overlay_series_uid(study_instance_uid: str, model_sha256: str) -> str:
     """Series of all overlays that one model made for a study, to be scrolled through."""
-    return _uid(study_instance_uid, model_sha256, ResultKind.OVERLAY, "series")
+    return shared_series_uid(study_instance_uid, model_sha256, ResultKind.OVERLAY)
+
+
+def shared_series_uid(study_instance_uid: str, model_sha256: str, kind: ResultKind) -> str:
+    """Series of all objects of one kind that one model made for a study."""
+    return _uid(study_instance_uid, model_sha256, kind, "series")
+
+
+def rejection_note_uid(note_uid: str, title: str, text: str, rejected: Iterable[str]) -> str:
+    """SOP Instance UID of a rejection note: another reason or another content is another note.
+
+    note_uid: the ``result_uid`` of the kind REJECTION_NOTE.
+    title: Code Value of its title.
+    rejected: SOP Instance UIDs, in the note's order.
+    """
+    return _uid(note_uid, title, *rejected, text)
+
+
+def frame_of_reference_uid(source_sop_instance_uid: str) -> str:
+    """A coordinate system of one image alone, for what is laid over its pixels."""
+    return _uid(source_sop_instance_uid, "frame of reference")
+
+
+def dimension_organization_uid(sop_instance_uid: str) -> str:
+    """How the frames of one multi-frame object of ours are ordered."""
+    return _uid(sop_instance_uid, "dimension organization")
+
+
+def variant_uid(uid: str, variant: str) -> str:
+    """What the object or the series ``uid`` is called in the form that ``variant`` spells out."""
+    return _uid(uid, "variant", variant)
 
 
 def device_uid(model_sha256: str) -> str:
