@@ -15,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.uid import UID
 
 from dicom_sr.finding import Box, Finding, ModelIdentity
+from dicom_sr.part10 import part10_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STARTED_AT = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
@@ -68,6 +70,31 @@ def iod_errors(tmp_path: Path) -> Callable[[bytes], list[str]]:
     return errors
 
 
+def _wrong_uids(source: Dataset) -> list[str]:
+    uids = [source.SOPInstanceUID, source.SeriesInstanceUID, source.StudyInstanceUID]
+    return [uid for uid in uids if not UID(uid).is_valid or uid[:2] not in ("0.", "1.", "2.")]
+
+
+@pytest.fixture(scope="session")
+def wrong_uids() -> Callable[[Dataset], list[str]]:
+    """``wrong_uids(source)``: the UIDs that it has wrong; a result must name it as it is."""
+    return _wrong_uids
+
+
+@pytest.fixture
+def our_errors(
+    iod_errors: Callable[[bytes], list[str]],
+) -> Callable[[Dataset, Dataset], list[str]]:
+    """``our_errors(source, result)``: dciodvfy's, but those that quote the source's wrong UIDs."""
+
+    def errors(source: Dataset, result: Dataset) -> list[str]:
+        quoted = [f"<{uid}>" for uid in _wrong_uids(source)]
+        found = iod_errors(part10_bytes(result))
+        return [error for error in found if not any(uid in error for uid in quoted)]
+
+    return errors
+
+
 @pytest.fixture(scope="session")
 def started_at() -> datetime:
     return STARTED_AT
@@ -107,6 +134,28 @@ def make_finding() -> Callable[..., Finding]:
         return Finding(**(values | fields))  # type: ignore[arg-type]
 
     return make
+
+
+def _analysed_box(source: Dataset) -> Box:
+    """The first 2D tissue region where it lies inside the image, else the whole frame."""
+    for region in source.get("SequenceOfUltrasoundRegions", []):
+        right, bottom = region.RegionLocationMaxX1, region.RegionLocationMaxY1
+        inside = right < source.Columns and bottom < source.Rows
+        if inside and region.RegionSpatialFormat == 1 and region.RegionDataType == 1:
+            left, top = region.RegionLocationMinX0, region.RegionLocationMinY0
+            return Box(left, top, right + 1, bottom + 1)
+    return Box(0, 0, source.Columns, source.Rows)
+
+
+@pytest.fixture(scope="session")
+def finding_in(make_finding: Callable[..., Finding]) -> Callable[[Dataset], Finding]:
+    """``finding_in(source)``: a finding in the tissue region of a real file's middle frame."""
+
+    def find(source: Dataset) -> Finding:
+        frame = (int(source.get("NumberOfFrames") or 1) + 1) // 2
+        return make_finding(_analysed_box(source), frame=frame)
+
+    return find
 
 
 @pytest.fixture
