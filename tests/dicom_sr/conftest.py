@@ -42,7 +42,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _run(program: str, *arguments: str) -> str:
     path = shutil.which(program)
     assert path is not None, (
-        f"{program} is not installed: apt-get install dcmtk dicom3tools (make test does it)"
+        f"{program} is not installed: apt-get install dcmtk dicom3tools "
+        "pixelmed-apps (make test does it)"
     )
     done = subprocess.run(
         [path, *arguments], capture_output=True, timeout=60, check=False, encoding="utf-8"
@@ -93,6 +94,25 @@ def our_errors(
         return [error for error in found if not any(uid in error for uid in quoted)]
 
     return errors
+
+
+@pytest.fixture
+def pixelmed_complaints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Dataset], list[str]]:
+    """``pixelmed_complaints(report)``: errors and warnings of PixelMed's DicomSRValidator."""
+    limits = ("xpathExprOpLimit", "xpathTotalOpLimit", "xpathExprGrpLimit")
+    options = " ".join(f"-Djdk.xml.{limit}=0" for limit in limits)
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", options)
+
+    def complaints(report: Dataset) -> list[str]:
+        path = tmp_path / "report.dcm"
+        path.write_bytes(part10_bytes(report))
+        lines = _run("DicomSRValidator", str(path)).splitlines()
+        assert "IOD validation complete" in lines, lines
+        return [line for line in lines if line.startswith(("Error", "Warning"))]
+
+    return complaints
 
 
 @pytest.fixture(scope="session")
