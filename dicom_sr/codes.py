@@ -73,3 +73,23 @@ DEVICE_OBSERVER_UID = Code("121012", "DCM", "Device Observer UID")
 DEVICE_OBSERVER_NAME = Code("121013", "DCM", "Device Observer Name")
 DEVICE_OBSERVER_MANUFACTURER = Code("121014", "DCM", "Device Observer Manufacturer")
 DEVICE_OBSERVER_MODEL_NAME = Code("121015", "DCM", "Device Observer Model Name")
+
+# The parts of templates (TID 1204, 4019, 4108, 300 of PS3.16)
+LANGUAGE_OF_CONTENT = Code("121049", "DCM", "Language of Content Item and Descendants")
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
+TRACKING_UNIQUE_IDENTIFIER = Code("112040", "DCM", "Tracking Unique Identifier")
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+LATERALITY_OF_SITE = Code("272741003", "SCT", "Laterality")
+ALGORITHM_NAME = Code("111001", "DCM", "Algorithm Name")
+ALGORITHM_VERSION = Code("111003", "DCM", "Algorithm Version")
+ALGORITHM_PARAMETERS = Code("111002", "DCM", "Algorithm Parameters")
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+SOURCE_OF_MEASUREMENT = Code("121112", "DCM", "Source of Measurement")
+
+# The summary of a study of which not every image was analysed
+PARTLY_SUCCEEDED_WITHOUT_FINDINGS = Code(
+    "111243", "DCM", "Not all algorithms succeeded; without findings"
+)
+PARTLY_SUCCEEDED_WITH_FINDINGS = Code(
+    "111244", "DCM", "Not all algorithms succeeded; with findings"
+)

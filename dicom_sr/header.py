@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 from pydicom.charset import python_encoding
@@ -45,6 +45,7 @@ def result_header(
     sop_instance_uid: str,
     series_instance_uid: str,
     started_at: datetime,
+    further_models: Sequence[ModelIdentity] = (),
 ) -> Dataset:
     """The modules that a report and an overlay share (DICOM PS3.3 C.7.1–C.7.5, C.12.1).
 
@@ -52,9 +53,12 @@ def result_header(
     timezone, because Timezone Offset From UTC also rules the study's date and time that are
     copied; a source that names none gets the offset of ``started_at``.
 
+    further_models: those that have a part in the result beside ``model``.
+
     Raises ReportError if the source lacks a UID.
     """
     image = read_source(source)
+    models = (model, *further_models)
     header = Dataset()
     for keyword in _TYPE_2:
         _put(header, keyword, header_text(source, keyword))
@@ -77,7 +81,7 @@ def result_header(
     header.DeviceSerialNumber = model.sha256
     header.SoftwareVersions = [
         identity.SOFTWARE_VERSION,
-        long_string(f"{model.name} {model.version}"),
+        *(long_string(f"{each.name} {each.version}") for each in models),
     ]
 
     local = started_at.astimezone(_timezone(source, started_at))
@@ -89,7 +93,7 @@ def result_header(
     header.ContentQualification = "RESEARCH"
     header.ContributingEquipmentSequence = [
         *_acquisition_equipment(source),
-        _algorithm(model, local),
+        *(_algorithm(each, local) for each in models),
     ]
     return header
 
@@ -206,7 +210,8 @@ def _algorithm(model: ModelIdentity, local: datetime) -> Dataset:
     item.SoftwareVersions = long_string(model.version)
     item.DeviceSerialNumber = model.sha256
     item.DeviceUID = identity.device_uid(model.sha256)
-    item.ContributionDateTime = local.strftime("%Y%m%d%H%M%S.%f%z")
+    # Timezone Offset From UTC tells the offset; dcmpschk takes a DT that ends in +0000 for invalid.
+    item.ContributionDateTime = local.strftime("%Y%m%d%H%M%S.%f")
     item.ContributionDescription = "Scored the image for malignancy; unverified AI result"
     return item
 

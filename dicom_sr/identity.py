@@ -19,7 +19,7 @@ _NAMESPACE = UUID("5f2a7c1e-8d43-5b0e-9c36-2e1fd7a4b680")
 
 
 class ResultKind(StrEnum):
-    """The objects that an image can get."""
+    """The objects that an image can get, and the report of its study."""
 
     REPORT = "sr"
     OVERLAY = "sc"
@@ -27,6 +27,7 @@ class ResultKind(StrEnum):
     KEY_OBJECTS = "ko"
     PRESENTATION_STATE = "pr"
     REJECTION_NOTE = "rejection"
+    STUDY_REPORT = "study"
 
 
 def _uid(*ingredients: str) -> str:
@@ -53,6 +54,20 @@ def result_uid(
     """
     ingredients = [source_sop_instance_uid, str(frame), model_sha256, kind, str(revision)]
     return _uid(*ingredients, *([f"edition {edition}"] if edition else []))
+
+
+def study_report_uid(
+    study_instance_uid: str, model_sha256s: Iterable[str], with_reports: bool, number: int
+) -> str:
+    """SOP Instance UID of a study's summary.
+
+    model_sha256s: of all results in it, in any order.
+    with_reports: it refers to the images' own reports.
+    number: 0 for the first one, 1 for the one that late images made necessary, …
+    """
+    models = sorted(set(model_sha256s))
+    reports = "with reports" if with_reports else "alone"
+    return _uid(study_instance_uid, *models, ResultKind.STUDY_REPORT, reports, str(number))
 
 
 def report_series_uid(report_sop_instance_uid: str) -> str:
