@@ -9,8 +9,8 @@ from cmap import Colormap
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dicom_sr.content import percentages
 from dicom_sr.finding import Box, Decision, Finding, ModelIdentity
+from dicom_sr.templates import percentages
 
 OPACITY = 0.55
 """Opacity of the heatmap where the activation is at its maximum; 0 where there is none."""

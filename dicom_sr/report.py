@@ -1,19 +1,17 @@
-"""The Structured Report: Comprehensive 3D SR with the content of TID 1500."""
+"""The Structured Report on one image: Comprehensive 3D SR with the content of TID 1500."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from highdicom.sr import ContainerContentItem
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
-from dicom_sr import codes, identity
-from dicom_sr.content import measurement_report
+from dicom_sr import identity
+from dicom_sr.content import image_report
 from dicom_sr.finding import Finding, ModelIdentity, NotAnalysed
-from dicom_sr.header import result_header, settle_character_set
-from dicom_sr.reference import InstanceReference, hierarchical_references, reference_to
+from dicom_sr.reference import InstanceReference, reference_to
 from dicom_sr.source import read_source
+from dicom_sr.sr_document import sr_document
 
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "AI breast ultrasound report, unverified"
@@ -45,45 +43,14 @@ def build_report(
     uid = identity.result_uid(
         image.sop_instance_uid, frame, model.sha256, identity.ResultKind.REPORT, revision, edition
     )
-    report = result_header(
+    return sr_document(
         source,
-        model,
-        sop_class_uid=Comprehensive3DSRStorage,
+        [model],
+        image_report(image, result, model, uid),
         sop_instance_uid=uid,
-        series_instance_uid=identity.report_series_uid(uid),
+        series_number=SERIES_NUMBER,
+        series_description=SERIES_DESCRIPTION,
+        evidence=[reference_to(source)],
+        predecessor=predecessor,
         started_at=started_at,
     )
-    report.Modality = "SR"
-    report.SeriesNumber = SERIES_NUMBER
-    report.SeriesDescription = SERIES_DESCRIPTION
-    report.SeriesDate = report.ContentDate
-    report.SeriesTime = report.ContentTime
-    report.ReferencedPerformedProcedureStepSequence = []
-    report.InstanceNumber = 1
-    report.CompletionFlag = "COMPLETE"
-    report.VerificationFlag = "UNVERIFIED"
-    report.PreliminaryFlag = "PRELIMINARY"
-    report.PerformedProcedureCodeSequence = []
-    report.CurrentRequestedProcedureEvidenceSequence = hierarchical_references(
-        [reference_to(source)]
-    )
-    if predecessor is not None:
-        report.PredecessorDocumentsSequence = hierarchical_references([predecessor])
-    report.CodingSchemeIdentificationSequence = [_private_scheme()]
-    _put_content(report, measurement_report(image, result, model, uid))
-    settle_character_set(report, source)
-    return report
-
-
-def _private_scheme() -> Dataset:
-    """Coding Scheme Identification (DICOM PS3.3 C.12.1.1.1) of our own codes."""
-    item = Dataset()
-    item.CodingSchemeDesignator = codes.PRIVATE_SCHEME
-    item.CodingSchemeName = "SecondRead private codes"
-    item.CodingSchemeResponsibleOrganization = identity.MANUFACTURER
-    return item
-
-
-def _put_content(report: Dataset, root: ContainerContentItem) -> None:
-    for element in root:
-        report.add(element)

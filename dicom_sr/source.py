@@ -62,9 +62,9 @@ class SourceImage:
     laterality: str | None
     multi_frame: bool
 
-    def frames(self, frame: int) -> list[int] | None:
+    def frame_number(self, frame: int) -> int | None:
         """Referenced Frame Number for ``frame`` (1-based); a single-frame image takes none."""
-        return [frame] if self.multi_frame else None
+        return frame if self.multi_frame else None
 
 
 def read_source(source: Dataset) -> SourceImage:
