@@ -372,9 +372,7 @@ def test_times_are_told_in_the_source_s_timezone(build: Build, make_finding: Mak
     report = build(make_finding(REGION), TimezoneOffsetFromUTC="+0800")
     assert report.TimezoneOffsetFromUTC == "+0800"
     assert (report.ContentDate, report.ContentTime) == ("20250304", "130607.089000")
-    assert report.ContributingEquipmentSequence[1].ContributionDateTime == (
-        "20250304130607.089000+0800"
-    )
+    assert report.ContributingEquipmentSequence[1].ContributionDateTime == "20250304130607.089000"
 
 
 def test_times_keep_the_timezone_of_started_at_where_the_source_has_none(
