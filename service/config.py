@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -25,14 +18,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.destination import (
+    TRANSPORTS,
+    AeTitle,
+    Destination,
+    DimseDestination,
+    ObjectKind,
+    Port,
+    Section,
+)
+
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 
-AeTitle = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$"),
-]
-"""PS3.5 section 6.2: spaces around it mean nothing, and it is not made of spaces alone."""
-Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -40,11 +37,7 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; each line of the text names a key and what is wrong."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IngestSettings(_Section):
+class IngestSettings(Section):
     """The storage SCP.
 
     calling_ae_titles: who may associate; empty means anyone.
@@ -70,13 +63,13 @@ class IngestSettings(_Section):
     low_water_bytes: int = Field(default=1 << 30, ge=0)
 
 
-class JournalSettings(_Section):
+class JournalSettings(Section):
     """url: SQLAlchemy URL; empty means SQLite in ``data_dir``."""
 
     url: SecretStr = SecretStr("")
 
 
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
 
     embedded_port: port of the embedded broker on loopback.
@@ -86,7 +79,7 @@ class BrokerSettings(_Section):
     embedded_port: Port = 16379
 
 
-class AnalysisSettings(_Section):
+class AnalysisSettings(Section):
     """The analysis worker.
 
     model: folder of the model package; the reference model by default.
@@ -100,6 +93,8 @@ class AnalysisSettings(_Section):
     max_frames: of a cine, score at most so many (evenly spread).
     decode_seconds, decode_megabytes: limits of the child process that decodes.
     coloured_share: above this share of coloured pixels in the box the image is not analysed.
+    unlike_training: what becomes of an image that the model's gate does not know: its score is
+        flagged, or it counts as not analysed.
     """
 
     model: Path = REFERENCE_MODEL
@@ -116,9 +111,10 @@ class AnalysisSettings(_Section):
     decode_seconds: Seconds = 60
     decode_megabytes: int = Field(default=4096, ge=256)
     coloured_share: float = Field(default=0.005, ge=0, le=1)
+    unlike_training: Literal["flag", "refuse"] = "flag"
 
 
-class RetrySettings(_Section):
+class RetrySettings(Section):
     """Exponential backoff with jitter, and when to give up.
 
     analysis_attempts: tries of an analysis that fails by our fault, before ``failed``.
@@ -133,29 +129,41 @@ class RetrySettings(_Section):
     longest_seconds: Seconds = 900
 
 
-class Destination(_Section):
-    """A PACS that stores the results."""
+class ReportNotAnalysed(StrEnum):
+    """on-request: the report is made and kept until ``secondread report`` asks for it."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
-    host: str
-    port: Port
-    ae_title: AeTitle
+    ALWAYS = "always"
+    ON_REQUEST = "on-request"
+    NEVER = "never"
 
 
-class DeliverySettings(_Section):
-    """The storage SCU.
+class ResultSettings(Section):
+    """What is made of an image, and of a study.
 
-    report_not_analysed: also send an SR that says why an image was not analysed.
+    report_not_analysed: whether an SR says why an image was not analysed.
+    quiet_seconds: a study that has been quiet for so long is summarised.
+    dciodvfy: check each object with dciodvfy too, where that is installed.
+    """
+
+    report_not_analysed: ReportNotAnalysed = ReportNotAnalysed.ALWAYS
+    quiet_seconds: Seconds = 60
+    dciodvfy: bool = True
+
+
+class DeliverySettings(Section):
+    """The sending side.
+
+    connect_timeout: seconds for the connection, and for the answer to an association request.
+    dimse_timeout: seconds for the answer to one message or request.
     """
 
     ae_title: AeTitle = "SECONDREAD"
     concurrency: int = Field(default=2, ge=1)
-    report_not_analysed: bool = True
     connect_timeout: Seconds = 10
     dimse_timeout: Seconds = 60
 
 
-class KeeperSettings(_Section):
+class KeeperSettings(Section):
     """interval: seconds between two looks. lease: seconds a worker holds a job between heartbeats.
 
     publish_grace: seconds after which a job that nobody took is published again.
@@ -166,7 +174,7 @@ class KeeperSettings(_Section):
     publish_grace: Seconds = 30
 
 
-class MonitoringSettings(_Section):
+class MonitoringSettings(Section):
     """Each process serves ``/metrics`` and ``/healthz``; port 0 picks a free one."""
 
     host: str = "127.0.0.1"
@@ -206,6 +214,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     retry: RetrySettings = RetrySettings()
+    results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
     destinations: tuple[Destination, ...] = ()
     keeper: KeeperSettings = KeeperSettings()
@@ -218,6 +227,20 @@ class Settings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError("each destination needs a name of its own")
         return destinations
+
+    @property
+    def wanted(self) -> frozenset[ObjectKind]:
+        """What any destination gets; without destinations, what one gets by default."""
+        every = [destination.objects for destination in self.destinations]
+        if not every:
+            every = [DimseDestination.model_fields["objects"].default]
+        return frozenset(kind for objects in every for kind in objects)
+
+    @property
+    def summary_after(self) -> float | None:
+        """Seconds of quiet after which a study is summarised; None where nobody gets summaries."""
+        summaries = any(ObjectKind.SUMMARY in item.objects for item in self.destinations)
+        return self.results.quiet_seconds if summaries else None
 
     @property
     def spool_dir(self) -> Path:
@@ -279,10 +302,11 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _lines(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in item['loc']) or 'configuration'}: {item['msg']}"
-        for item in error.errors(include_input=False, include_url=False)
-    ]
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        path = [str(part) for part in item["loc"] if part not in TRANSPORTS]
+        lines.append(f"{'.'.join(path) or 'configuration'}: {item['msg']}")
+    return lines
 
 
 def masked(settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from service.config import Settings
 from service.journal.journal import Journal, JournalError
-from service.journal.records import ImageState, Stage
+from service.journal.records import ImageState, Stage, StudyState
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
 from service.queue.broker import Broker
@@ -134,6 +134,8 @@ class Keeper:
         self._measured_at = time.monotonic()
         for state in ImageState:
             self._metrics.images.labels(state).set(counts.images.get(state, 0))
+        for study_state in StudyState:
+            self._metrics.studies.labels(study_state).set(counts.studies.get(study_state, 0))
         for stage in Stage:
             self._metrics.queue_depth.labels(stage).set(counts.waiting.get(stage, 0))
             self._metrics.oldest_waiting_seconds.labels(stage).set(

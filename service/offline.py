@@ -11,20 +11,15 @@ from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
 
-from service.analysis.analyser import (
-    OVERLAY_FILE,
-    PICTURE_FILE,
-    REPORT_FILE,
-    Analyser,
-    Analysis,
-)
+from service.analysis.analyser import Analyser, Analysis
+from service.results import FILES, PICTURE_FILE
 from service.sop_classes import IGNORED
 from service.still_image import SUFFIXES, UnreadableImage, wrap_still_image
 
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 _PREAMBLE = 128
 _UNREADABLE = frozenset({"not-dicom", "unreadable-header"})
-_RESULT_SUFFIXES = {REPORT_FILE: ".sr.dcm", OVERLAY_FILE: ".sc.dcm", PICTURE_FILE: ".png"}
+_RESULT_SUFFIXES = {name: f".{name}" for name in FILES.values()} | {PICTURE_FILE: ".png"}
 
 
 @dataclass(frozen=True, kw_only=True)

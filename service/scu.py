@@ -132,6 +132,46 @@ def echo(peer: Peer, calling_ae_title: str) -> int | None:
         return _status(association.send_c_echo())
 
 
+class StoreAssociation:
+    """An open association for C-STORE."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self._accepted = {
+            (str(context.abstract_syntax), str(context.transfer_syntax[0]))
+            for context in association.accepted_contexts
+        }
+
+    def accepts(self, sop_class_uid: str, transfer_syntax_uid: str) -> bool:
+        return (sop_class_uid, transfer_syntax_uid) in self._accepted
+
+    def store(self, item: StorageObject) -> SendOutcome:
+        uid = item.sop_instance_uid
+        if not self.accepts(item.sop_class_uid, item.transfer_syntax_uid):
+            return SendOutcome(item.path, uid, Answer.NO_CONTEXT)
+        try:
+            response = self._association.send_c_store(
+                item.path if item.data_set is None else item.data_set
+            )
+        except RuntimeError:  # pynetdicom's, where the association is no longer established
+            return SendOutcome(item.path, uid, Answer.NOT_SENT)
+        status = _status(response)
+        answer = Answer.NO_ANSWER if status is None else Answer.STATUS
+        return SendOutcome(item.path, uid, answer, status)
+
+
+@contextmanager
+def store_association(
+    peer: Peer, calling_ae_title: str, contexts: Iterable[tuple[str, str]]
+) -> Iterator[StoreAssociation]:
+    """Propose each pair of SOP class and transfer syntax as a presentation context of its own.
+
+    Raises AssociationFailed if there is no association; one that accepted no context is one.
+    """
+    with _associated(peer, calling_ae_title, contexts) as association:
+        yield StoreAssociation(association)
+
+
 def send_objects(
     objects: Sequence[StorageObject],
     peer: Peer,
@@ -145,13 +185,9 @@ def send_objects(
     """
     contexts = dict.fromkeys((item.sop_class_uid, item.transfer_syntax_uid) for item in objects)
     outcomes = []
-    with _associated(peer, calling_ae_title, contexts) as association:
-        accepted = {
-            (str(context.abstract_syntax), str(context.transfer_syntax[0]))
-            for context in association.accepted_contexts
-        }
+    with store_association(peer, calling_ae_title, contexts) as association:
         for item in objects:
-            outcome = _send(association, item, accepted)
+            outcome = association.store(item)
             outcomes.append(outcome)
             on_sent(outcome)
     return outcomes
@@ -201,21 +237,6 @@ def _object_or_picture(path: Path) -> StorageObject:
             str(data_set.file_meta.TransferSyntaxUID),
             data_set,
         )
-
-
-def _send(
-    association: Association, item: StorageObject, accepted: set[tuple[str, str]]
-) -> SendOutcome:
-    uid = item.sop_instance_uid
-    if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted:
-        return SendOutcome(item.path, uid, Answer.NO_CONTEXT)
-    try:
-        response = association.send_c_store(item.path if item.data_set is None else item.data_set)
-    except RuntimeError:  # what pynetdicom raises where the association is no longer established
-        return SendOutcome(item.path, uid, Answer.NOT_SENT)
-    status = _status(response)
-    answer = Answer.NO_ANSWER if status is None else Answer.STATUS
-    return SendOutcome(item.path, uid, answer, status)
 
 
 @contextmanager

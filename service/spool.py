@@ -9,6 +9,13 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+
+from dicom_sr.reference import InstanceReference, reference_to
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+
 
 def image_key(sop_instance_uid: str, transfer_syntax_uid: str, digest: str) -> str:
     """The image's name in queues, logs and file names: 32 hex digits that tell nothing."""
@@ -17,7 +24,8 @@ def image_key(sop_instance_uid: str, transfer_syntax_uid: str, digest: str) -> s
 
 
 class Spool:
-    """Folders under ``root``: ``incoming/`` (temporary), ``images/ab/KEY.dcm``, ``results/ab/KEY``.
+    """Folders under ``root``: ``incoming/`` (temporary), ``images/ab/KEY.dcm``,
+    ``results/ab/PARCEL``.
 
     Everything that becomes visible under its final name is complete and on disk: temporary name,
     fsync, rename, fsync of the folder.
@@ -35,8 +43,22 @@ class Spool:
     def image_path(self, key: str) -> Path:
         return self.root / "images" / key[:2] / f"{key}.dcm"
 
-    def results_folder(self, key: str) -> Path:
-        return self.root / "results" / key[:2] / key
+    def results_folder(self, parcel: str) -> Path:
+        return self.root / "results" / parcel[:2] / parcel
+
+    def reference(self, parcel: str, name: str) -> InstanceReference | None:
+        """How to refer to an object of a parcel; None if it is not there."""
+        path = self.results_folder(parcel) / name
+        if not path.is_file():
+            return None
+        return reference_to(dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS)))
+
+    def uids(self, parcel: str, names: Iterable[str]) -> tuple[str, ...]:
+        """SOP Instance UIDs of a parcel's objects."""
+        folder = self.results_folder(parcel)
+        return tuple(
+            str(read_file_meta_info(folder / name).MediaStorageSOPInstanceUID) for name in names
+        )
 
     def keep_image(self, key: str, temporary: Path) -> Path:
         """Make a file of ``incoming/`` that is complete and fsynced the image ``key``, durably."""
@@ -46,9 +68,9 @@ class Spool:
         sync_folder(target.parent)
         return target
 
-    def write_results(self, key: str, objects: Iterable[tuple[str, bytes]]) -> Path:
-        """Write the results of an image as files, durably; the same names are replaced."""
-        folder = self.results_folder(key)
+    def write_results(self, parcel: str, objects: Iterable[tuple[str, bytes]]) -> Path:
+        """Write the files of a parcel, durably; the same names are replaced."""
+        folder = self.results_folder(parcel)
         _make_folder(folder)
         for name, content in objects:
             write_durably(folder / name, content)

@@ -7,43 +7,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom import Dataset, dcmread
 
 from dicom_sr.finding import Box, Finding, NotAnalysed
-from dicom_sr.overlay import draw_overlay
-from dicom_sr.part10 import part10_bytes
-from dicom_sr.report import build_report
-from dicom_sr.secondary_capture import build_secondary_capture
-from dicom_sr.source import ReportError
+from dicom_sr.reference import InstanceReference
+from dicom_sr.source import ReportError, header_text
 from service.analysis.decode import Decoder
 from service.analysis.decode_error import DecodeError
 from service.analysis.inference import Score, Scorer
 from service.analysis.model_package import load_model_package
+from service.analysis.objects import Edition, ResultMaker
 from service.analysis.pixels import require_known_syntax
 from service.analysis.screening import Screened, screen_frame, screen_header
 from service.config import AnalysisSettings
+from service.destination import ObjectKind
 from service.journal.records import AnalysisOutcome, ImageState
+from service.results import PICTURE_FILE, ResultCheck
 from service.still_image import wrap_pixels
 
-REPORT_FILE, OVERLAY_FILE, PICTURE_FILE = "sr.dcm", "sc.dcm", "overlay.png"
+_LONGEST_UID = 64
+
+REPORT_AND_OVERLAY = frozenset({ObjectKind.REPORT, ObjectKind.OVERLAY})
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """outcome: for the journal. files: name and bytes of each result, for the spool.
-
-    unlike_training: as the finding has it.
-    """
+    """outcome: for the journal. files: name and bytes of each result, for the spool."""
 
     outcome: AnalysisOutcome
     files: tuple[tuple[str, bytes], ...]
-    unlike_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,13 +65,23 @@ class Analyser:
     """A loaded model and a decoder process; safe to use from several threads.
 
     engine_cache: see ``Scorer``.
+    wanted: which objects it makes of an image.
+    check: what they must pass.
     Raises ModelPackageError or InferenceError if the model cannot be used.
     """
 
-    def __init__(self, settings: AnalysisSettings, engine_cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: AnalysisSettings,
+        engine_cache: Path | None = None,
+        *,
+        wanted: frozenset[ObjectKind] = REPORT_AND_OVERLAY,
+        check: ResultCheck | None = None,
+    ) -> None:
         self.package = load_model_package(settings.model)
         self._threshold = self.package.manifest.threshold_of(settings.operating_point)
         self._settings = settings
+        self._maker = ResultMaker(self.package.identity, wanted, check or ResultCheck())
         self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
         try:
             self._scorer = Scorer(self.package, settings, engine_cache)
@@ -93,15 +99,25 @@ class Analyser:
         """End the decoder process."""
         self._decoder.close()
 
-    def analyse(self, path: Path, *, revision: int, started_at: datetime) -> Analysis:
+    def analyse(
+        self,
+        path: Path,
+        *,
+        revision: int,
+        started_at: datetime,
+        edition: int = 0,
+        predecessor: InstanceReference | None = None,
+    ) -> Analysis:
         """Analyse a DICOM Part 10 file.
 
         revision: 0 for the first content under the image's SOP Instance UID, 1 for the next, …
         started_at: timezone-aware; the results' date and time. With the same arguments the result
             files are the same byte for byte.
+        edition: 0 for the first result of this content, 1 for the one that replaces it, …
+        predecessor: the report that this one replaces.
 
-        An image that cannot be analysed is an outcome with a reason; what is raised (InferenceError
-        or anything else) is our fault.
+        An image that cannot be analysed is an outcome with a reason; what is raised
+        (InferenceError, InvalidObject or anything else) is our fault.
         """
         watch = _Stopwatch()
         try:
@@ -111,10 +127,16 @@ class Analyser:
                 header = dcmread(path, stop_before_pixels=True)
         except DecodeError as error:
             return self._without_report(NotAnalysed(error.code, error.text), watch)
+        study = header_text(header, "StudyInstanceUID")[:_LONGEST_UID] or None
         result = self._examine(path, header, frames, watch)
         try:
             with watch.measure("report"):
-                files = self._files(header, result, revision, started_at)
+                files = self._maker.files(
+                    header,
+                    result if isinstance(result, NotAnalysed) else result.finding,
+                    None if isinstance(result, NotAnalysed) else result.frame,
+                    Edition(revision, started_at, edition, predecessor),
+                )
         except ReportError:
             refusal = NotAnalysed(
                 "incomplete-header", "The header lacks a UID that a report has to refer to."
@@ -122,9 +144,8 @@ class Analyser:
             return self._without_report(refusal, watch)
         objects = tuple(name for name, _ in files if name != PICTURE_FILE)
         if isinstance(result, NotAnalysed):
-            return Analysis(self._refused(result, objects, watch), files)
-        outcome = self._analysed(result.finding, objects, watch)
-        return Analysis(outcome, files, result.finding.unlike_training)
+            return Analysis(self._refused(result, objects, watch, study), files)
+        return Analysis(self._analysed(result.finding, objects, watch, study), files)
 
     def _examine(
         self, path: Path, header: Dataset, frames: int, watch: _Stopwatch
@@ -162,6 +183,10 @@ class Analyser:
                     best = _Scored(number, frame, screened, box, score)
         if best is None:
             return refusals[0]
+        if self._settings.unlike_training == "refuse" and self._scorer.unlike_training(best.score):
+            return NotAnalysed(
+                "unlike-training", "The image is unlike those that the model was trained on."
+            )
         with watch.measure("inference"):
             return self._finding(best, len(numbers), refusals)
 
@@ -192,55 +217,44 @@ class Analyser:
         cam = self._scorer.heatmap(score, finding.decision, best.box)
         return _Examined(replace(finding, cam=cam), best.frame)
 
-    def _files(
-        self,
-        header: Dataset,
-        result: _Examined | NotAnalysed,
-        revision: int,
-        started_at: datetime,
-    ) -> tuple[tuple[str, bytes], ...]:
-        """The results as files. Raises ReportError."""
-        model = self.package.identity
-        told = result if isinstance(result, NotAnalysed) else result.finding
-        report = build_report(header, told, model, revision=revision, started_at=started_at)
-        report_file = (REPORT_FILE, part10_bytes(report))
-        if isinstance(result, NotAnalysed):
-            return (report_file,)
-        overlay = draw_overlay(result.frame, result.finding, model)
-        capture = build_secondary_capture(
-            header, overlay, result.finding, model, revision=revision, started_at=started_at
-        )
-        return (report_file, (OVERLAY_FILE, part10_bytes(capture)), (PICTURE_FILE, _png(overlay)))
-
     def _without_report(self, refusal: NotAnalysed, watch: _Stopwatch) -> Analysis:
-        return Analysis(self._refused(refusal, (), watch), ())
+        return Analysis(self._refused(refusal, (), watch, None), ())
 
     def _refused(
-        self, refusal: NotAnalysed, objects: tuple[str, ...], watch: _Stopwatch
+        self, refusal: NotAnalysed, objects: tuple[str, ...], watch: _Stopwatch, study: str | None
     ) -> AnalysisOutcome:
+        manifest = self.package.manifest
         return AnalysisOutcome(
             state=ImageState.NOT_ANALYSABLE,
-            model_sha256=self.package.manifest.sha256,
+            model_sha256=manifest.sha256,
+            model_name=manifest.name,
+            model_version=manifest.version,
             objects=objects,
+            study_instance_uid=study,
             reason=refusal.code,
             reason_text=refusal.text,
             stage_seconds=watch.seconds,
         )
 
     def _analysed(
-        self, finding: Finding, objects: tuple[str, ...], watch: _Stopwatch
+        self, finding: Finding, objects: tuple[str, ...], watch: _Stopwatch, study: str | None
     ) -> AnalysisOutcome:
-        box = finding.region
+        box, manifest = finding.region, self.package.manifest
         return AnalysisOutcome(
             state=ImageState.ANALYSED,
-            model_sha256=self.package.manifest.sha256,
+            model_sha256=manifest.sha256,
+            model_name=manifest.name,
+            model_version=manifest.version,
             objects=objects,
+            study_instance_uid=study,
             frame=finding.frame,
+            frames_scored=finding.frames_scored,
             region=(box.left, box.top, box.right, box.bottom),
             probability_malignant=finding.probability_malignant,
             probability_benign=finding.probability_benign,
             threshold=finding.threshold,
             decision=finding.decision.value,
+            unlike_training=finding.unlike_training,
             stage_seconds=watch.seconds,
         )
 
@@ -259,7 +273,7 @@ class Analyser:
             cam=np.zeros((edge, edge), dtype=np.float32),
         )
         source = wrap_pixels(frame, "warm-up")
-        self._files(source, _Examined(finding, frame), 0, datetime.now(UTC))
+        self._maker.files(source, finding, frame, Edition(0, datetime.now(UTC)))
 
 
 def chosen_frames(frames: int, stride: int, most: int) -> tuple[int, ...]:
@@ -291,9 +305,3 @@ class _Stopwatch:
 
 def _inside(frame: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     return frame[box.top : box.bottom, box.left : box.right]
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()

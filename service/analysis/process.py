@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from service.analysis.analyser import Analyser
@@ -12,7 +12,8 @@ from service.analysis.task import AnalysisTask
 from service.config import ConfigurationError, Settings
 from service.journal.records import Stage
 from service.monitoring.metrics import Metrics
-from service.queue.process import Tools, run_worker
+from service.queue.process import Handlers, Tools, run_worker
+from service.results import ResultCheck
 
 
 def run(settings: Settings) -> int:
@@ -22,30 +23,35 @@ def run(settings: Settings) -> int:
     """
     return run_worker(
         settings,
-        Stage.ANALYSIS,
         concurrency=settings.analysis.concurrency,
         port=settings.monitoring.analysis_port,
-        open_handler=_handler,
+        open_handlers=_handlers,
     )
 
 
 @contextmanager
-def _handler(tools: Tools) -> Iterator[Callable[..., None]]:
+def _handlers(tools: Tools) -> Iterator[Handlers]:
     with closing(_analyser(tools.settings)) as analyser:
         _name_the_model(tools.metrics, analyser)
-        yield AnalysisTask(
+        task = AnalysisTask(
             tools.settings,
             tools.spool,
             tools.journal,
             analyser,
             tools.publisher.delivery,
             tools.metrics,
-        ).run
+        )
+        yield {Stage.ANALYSIS: task.run}
 
 
 def _analyser(settings: Settings) -> Analyser:
     try:
-        return Analyser(settings.analysis, settings.data_dir / "engines")
+        return Analyser(
+            settings.analysis,
+            settings.data_dir / "engines",
+            wanted=settings.wanted,
+            check=ResultCheck(settings.results.dciodvfy),
+        )
     except (ModelPackageError, InferenceError) as error:
         raise ConfigurationError(f"analysis: {error}") from error
 

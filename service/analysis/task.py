@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
+from dicom_sr.reference import InstanceReference
 from service.analysis.analyser import Analyser, Analysis
 from service.backoff import wait_seconds
-from service.config import Settings
+from service.config import ReportNotAnalysed, Settings
+from service.destination import ObjectKind
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
-from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState
+from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import BrokerUnavailable
+from service.results import FILES, InvalidObject, parcels_for
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -39,7 +43,7 @@ _FAILURES: dict[type[Exception], str] = {
 class AnalysisTask:
     """Runs in the worker's threads; safe to call twice for one key, at once or later.
 
-    publish_delivery: called with ``key, destination``; may raise BrokerUnavailable.
+    publish_delivery: called with ``parcel, destination``; may raise BrokerUnavailable.
     """
 
     def __init__(
@@ -53,8 +57,8 @@ class AnalysisTask:
     ) -> None:
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
-        self._destinations = tuple(destination.name for destination in settings.destinations)
-        self._report_not_analysed = settings.delivery.report_not_analysed
+        self._destinations = settings.destinations
+        self._report_not_analysed = settings.results.report_not_analysed
         self._spool = spool
         self._journal = journal
         self._analyser = analyser
@@ -78,14 +82,14 @@ class AnalysisTask:
             except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
                 self._record_failure(job, error)
                 return
-            destinations = self._destinations_of(analysis.outcome)
-            recorded = self._journal.record_outcome(job, analysis.outcome, destinations)
+            parcels = self._parcels(analysis.outcome)
+            recorded = self._journal.record_outcome(job, analysis.outcome, parcels)
         if not recorded:
             log.info("%s was finished by another worker", key)
             return
         self._count(analysis)
         log.info("%s %s %s", key, analysis.outcome.state, analysis.outcome.reason or "")
-        self._publish(key, destinations)
+        self._publish(job.parcel, parcels)
 
     def _analyse(self, job: AnalysisJob) -> Analysis:
         if job.attempt > self._retry.analysis_attempts:
@@ -95,18 +99,38 @@ class AnalysisTask:
             raise SpoolFileMissing
         # The results' dates are in the site's time zone, which is this machine's.
         started_at = job.started_at.astimezone()
-        analysis = self._analyser.analyse(path, revision=job.revision, started_at=started_at)
-        self._spool.write_results(job.key, analysis.files)
-        return analysis
+        analysis = self._analyser.analyse(
+            path,
+            revision=job.revision,
+            started_at=started_at,
+            edition=job.edition,
+            predecessor=self._predecessor(job),
+        )
+        self._spool.write_results(job.parcel, analysis.files)
+        uids = self._spool.uids(job.parcel, analysis.outcome.objects)
+        return replace(analysis, outcome=replace(analysis.outcome, uids=uids))
 
-    def _destinations_of(self, outcome: AnalysisOutcome) -> tuple[str, ...]:
-        wanted = outcome.state is ImageState.ANALYSED or self._report_not_analysed
-        return self._destinations if outcome.objects and wanted else ()
+    def _predecessor(self, job: AnalysisJob) -> InstanceReference | None:
+        """The report that the new one replaces, if there was one."""
+        if job.replaces is None:
+            return None
+        return self._spool.reference(job.replaces, FILES[ObjectKind.REPORT])
+
+    def _parcels(self, outcome: AnalysisOutcome) -> Parcels:
+        always = self._report_not_analysed is ReportNotAnalysed.ALWAYS
+        if outcome.state is ImageState.ANALYSED or always:
+            return parcels_for(self._destinations, outcome.objects)
+        return {}
 
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
-        final = job.attempt >= self._retry.analysis_attempts
+        invalid = isinstance(error, InvalidObject)  # and would be so again
+        if invalid:
+            self._metrics.invalid_objects.inc()
+        final = invalid or job.attempt >= self._retry.analysis_attempts
         wait = None if final else wait_seconds(job.attempt, self._retry, random.random())  # noqa: S311
         text = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
+        if invalid:
+            text = str(error)
         log.error("%s attempt %d: %s", job.key, job.attempt, text)
         self._journal.record_analysis_failure(job, text, wait)
         if final:
@@ -114,7 +138,7 @@ class AnalysisTask:
 
     def _count(self, analysis: Analysis) -> None:
         outcome = analysis.outcome
-        if analysis.unlike_training:
+        if outcome.unlike_training:
             self._metrics.unlike_training.inc()
         self._metrics.outcomes.labels(outcome.state, outcome.reason or "").inc()
         for stage, seconds in outcome.stage_seconds.items():
@@ -122,9 +146,9 @@ class AnalysisTask:
         if outcome.probability_malignant is not None:
             self._metrics.malignant_probability.observe(outcome.probability_malignant)
 
-    def _publish(self, key: str, destinations: tuple[str, ...]) -> None:
-        for destination in destinations:
+    def _publish(self, parcel: str, parcels: Parcels) -> None:
+        for destination in parcels:
             try:
-                self._publish_delivery(key, destination)
+                self._publish_delivery(parcel, destination)
             except BrokerUnavailable:
                 self._metrics.publish_failures.inc()

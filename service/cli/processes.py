@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,6 @@ import typer
 
 from service.cli.options import ConfigFile
 from service.config import Settings, load_settings
-from service.journal.records import Stage
 from service.log import set_up_logging
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _READY_SECONDS = 120.0
+
+
+class WorkerQueue(StrEnum):
+    """What a worker process takes; who delivers also summarises studies."""
+
+    ANALYSIS = "analysis"
+    DELIVERY = "delivery"
 
 
 def up(config: ConfigFile = None) -> None:
@@ -55,11 +62,12 @@ def ingest(config: ConfigFile = None) -> None:
 
 
 def worker(
-    queue: Annotated[Stage, typer.Option(help="Which jobs it takes.")], config: ConfigFile = None
+    queue: Annotated[WorkerQueue, typer.Option(help="Which jobs it takes.")],
+    config: ConfigFile = None,
 ) -> None:
     """Run one worker: it analyses images, or delivers results."""
     settings = _settings(config, queue.value)
-    if queue is Stage.ANALYSIS:
+    if queue is WorkerQueue.ANALYSIS:
         from service.analysis import process as analysis
 
         raise typer.Exit(analysis.run(settings))
@@ -89,10 +97,7 @@ def _tell(settings: Settings) -> None:
         title = f"  (AE title {settings.ingest.ae_title})" if listener.key == "ingest.port" else ""
         typer.echo(f"  {listener.what:<20} {listener.host}:{listener.port}{title}")
     for destination in settings.destinations:
-        typer.echo(
-            f"  {'results go to':<20} {destination.host}:{destination.port}"
-            f"  (AE title {destination.ae_title})"
-        )
+        typer.echo(f"  {'results go to':<20} {destination}")
     if not settings.destinations:
         typer.echo("  results stay here: no [[destinations]] are configured")
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service import scu
-from service.config import AeTitle
+from service.destination import AeTitle
 
 _STORE_SECONDS = 300.0
 

@@ -13,7 +13,13 @@ from rich.table import Table
 from service.cli.options import ConfigFile
 from service.config import ConfigurationError, load_settings
 from service.journal.journal import Journal, JournalError
-from service.journal.records import DeliveryState, ImageRow, ImageState, JournalCounts
+from service.journal.records import (
+    DeliveryState,
+    ImageRow,
+    ImageState,
+    JournalCounts,
+    StudyState,
+)
 
 _NEWEST = 20
 
@@ -22,9 +28,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Show images by state, what waits, deliveries with their last errors, the newest images.
+    """Show images and studies by state, what waits, deliveries with their last errors, new images.
 
-    Exit code 0, 1 if an image has failed, 2 if configuration or journal cannot be used.
+    Exit code 0, 1 if anything has failed, 2 if configuration or journal cannot be used.
     """
     try:
         with closing(Journal(load_settings(config).journal_url)) as journal:
@@ -39,13 +45,27 @@ def status(
         typer.echo(json.dumps(_plain(counts, errors, newest), indent=2))
     else:
         Console().print(_tables(counts, errors, newest))
-    if counts.images[ImageState.FAILED]:
+    if _anything_failed(counts):
         raise typer.Exit(1)
+
+
+def _anything_failed(counts: JournalCounts) -> bool:
+    """An image, a summary, or the delivery of one."""
+    return bool(
+        counts.images[ImageState.FAILED]
+        or counts.studies[StudyState.FAILED]
+        or any(
+            number
+            for (_, state), number in counts.deliveries.items()
+            if state is DeliveryState.FAILED
+        )
+    )
 
 
 def _plain(counts: JournalCounts, errors: dict[str, str], newest: list[ImageRow]) -> dict[str, Any]:
     return {
         "images": counts.images,
+        "studies": counts.studies,
         "not_analysable": counts.not_analysable,
         "waiting": {
             stage: {
@@ -68,6 +88,7 @@ def _plain(counts: JournalCounts, errors: dict[str, str], newest: list[ImageRow]
                 "state": image.state,
                 "probability_malignant": image.outcome and image.outcome.probability_malignant,
                 "decision": image.outcome and image.outcome.decision,
+                "unlike_training": bool(image.outcome and image.outcome.unlike_training),
                 "reason": _reason(image),
                 "last_error": _error(image),
             }
@@ -82,6 +103,10 @@ def _tables(counts: JournalCounts, errors: dict[str, str], newest: list[ImageRow
         images.add_row(state, str(number), style="red" if _bad(state, number) else None)
     for reason, number in sorted(counts.not_analysable.items()):
         images.add_row(f"  not analysable: {reason}", str(number), style="dim")
+
+    if any(counts.studies.values()):
+        for study_state, number in counts.studies.items():
+            images.add_row(f"  studies {study_state}", str(number), style="dim")
 
     waiting = Table("stage", "jobs", "oldest", title="Waiting", title_justify="left")
     for stage, number in counts.waiting.items():
@@ -111,7 +136,8 @@ def _bad(state: ImageState, number: int) -> bool:
 def _score(image: ImageRow) -> str:
     if image.outcome is None or image.outcome.probability_malignant is None:
         return ""
-    return f"{image.outcome.probability_malignant:.3f} {image.outcome.decision}"
+    doubt = ", unlike training" if image.outcome.unlike_training else ""
+    return f"{image.outcome.probability_malignant:.3f} {image.outcome.decision}{doubt}"
 
 
 def _reason(image: ImageRow) -> str | None:

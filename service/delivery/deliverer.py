@@ -1,4 +1,4 @@
-"""One delivery: lease, one association, all objects of the result, one line in the journal."""
+"""One delivery: lease, one way to the destination, a whole parcel, one line in the journal."""
 
 from __future__ import annotations
 
@@ -6,39 +6,48 @@ import logging
 import random
 import time
 
-from service.config import Destination, Settings
+from service.config import Settings
+from service.delivery.form import files_for, variant_for
 from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
+from service.delivery.transport import way_to
+from service.destination import Destination
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
 from service.journal.records import DeliveryJob
+from service.log import fault
 from service.monitoring.metrics import Metrics
-from service.scu import AssociationFailed, Peer, UnreadableFile, send_objects, storage_object
+from service.results import InvalidObject, ResultCheck
+from service.scu import AssociationFailed, UnreadableFile, storage_object
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
 
 
 class Deliverer:
-    """Sends results to the configured destinations. Thread-safe."""
+    """Sends parcels to the configured destinations. Thread-safe.
+
+    Raises ConfigurationError if a destination's secret or certificate cannot be read.
+    """
 
     def __init__(
         self, settings: Settings, spool: Spool, journal: Journal, metrics: Metrics
     ) -> None:
         self._destinations = {item.name: item for item in settings.destinations}
-        self._delivery = settings.delivery
+        self._ways = {item.name: way_to(item, settings.delivery) for item in settings.destinations}
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
+        self._check = ResultCheck(settings.results.dciodvfy)
         self._spool = spool
         self._journal = journal
         self._metrics = metrics
 
-    def deliver(self, key: str, destination_name: str) -> None:
+    def deliver(self, parcel: str, destination_name: str) -> None:
         """Try once, if the journal says that it is due: the body of the Celery task.
 
         Each outcome is recorded; nothing is raised but JournalError, and the keeper then brings
         the job back.
         """
-        job = self._journal.lease_delivery(key, destination_name, self._lease_seconds)
+        job = self._journal.lease_delivery(parcel, destination_name, self._lease_seconds)
         if job is None:
             return
         destination = self._destinations.get(destination_name)
@@ -56,7 +65,7 @@ class Deliverer:
         if verdict is Verdict.STORED:
             if self._journal.record_delivered(job):
                 self._metrics.deliveries.labels(destination_name, "delivered").inc()
-                log.info("%s delivered to %s", key, destination_name)
+                log.info("%s delivered to %s", parcel, destination_name)
         else:
             jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
             self._record_failure(
@@ -64,15 +73,25 @@ class Deliverer:
             )
 
     def _send(self, job: DeliveryJob, destination: Destination) -> tuple[Verdict, str]:
-        """One association with all objects; returns the verdict, and what went wrong in words."""
-        folder = self._spool.results_folder(job.key)
+        """All objects on one way; returns the verdict, and what went wrong in words."""
+        folder = self._spool.results_folder(job.parcel)
         try:
-            objects = [storage_object(folder / name) for name in job.objects]
-            outcomes = send_objects(objects, self._peer(destination), self._delivery.ae_title)
+            classes = [storage_object(folder / name).sop_class_uid for name in job.objects]
+            with self._ways[destination.name].open(classes) as transport:
+                variant = variant_for(destination, transport.report_class)
+                files = files_for(
+                    destination.name, job.objects, job.parcel, variant, self._spool, self._check
+                )
+                outcomes = transport.send(files)
         except AssociationFailed as error:
             return Verdict.RETRY, str(error)
+        except InvalidObject as error:
+            self._metrics.invalid_objects.inc()
+            return Verdict.REFUSED, str(error)
         except UnreadableFile as error:
             return Verdict.REFUSED, str(error)
+        except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
+            return Verdict.REFUSED, f"the delivery broke off: {fault(error)}"
         wrong = [
             f"{outcome.path.name}: {outcome.text}"
             for outcome in outcomes
@@ -84,24 +103,15 @@ class Deliverer:
         self._journal.record_delivery_failure(job, words, following.retry_in, following.refused)
         if following.retry_in is None:
             outcome = "failed"
-            log.error("%s to %s failed for good: %s", job.key, job.destination, words)
+            log.error("%s to %s failed for good: %s", job.parcel, job.destination, words)
         else:
             outcome = "refused" if following.refused else "retry"
             log.warning(
                 "%s to %s, attempt %d: %s; next in %.1f s",
-                job.key,
+                job.parcel,
                 job.destination,
                 job.attempt,
                 words,
                 following.retry_in,
             )
         self._metrics.deliveries.labels(job.destination, outcome).inc()
-
-    def _peer(self, destination: Destination) -> Peer:
-        return Peer(
-            host=destination.host,
-            port=destination.port,
-            ae_title=destination.ae_title,
-            connect_timeout=self._delivery.connect_timeout,
-            dimse_timeout=self._delivery.dimse_timeout,
-        )

@@ -1,27 +1,35 @@
-"""The delivery worker's process: threads that wait for the PACS."""
+"""The delivery worker's process: threads that wait for the PACS, and now and then summarise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.config import Settings
 from service.delivery.deliverer import Deliverer
 from service.journal.records import Stage
-from service.queue.process import Tools, run_worker
+from service.queue.process import Handlers, Tools, run_worker
+from service.summary.summariser import Summariser
 
 
 def run(settings: Settings) -> int:
-    """Deliver until SIGTERM; returns the exit code. Raises JournalError if it cannot start."""
+    """Deliver and summarise until SIGTERM; returns the exit code.
+
+    A summary needs no model and takes milliseconds, so it gets no process of its own.
+    Raises ConfigurationError for a secret that cannot be read, JournalError if it cannot start.
+    """
     return run_worker(
         settings,
-        Stage.DELIVERY,
         concurrency=settings.delivery.concurrency,
         port=settings.monitoring.delivery_port,
-        open_handler=_handler,
+        open_handlers=_handlers,
     )
 
 
 @contextmanager
-def _handler(tools: Tools) -> Iterator[Callable[..., None]]:
-    yield Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics).deliver
+def _handlers(tools: Tools) -> Iterator[Handlers]:
+    deliverer = Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics)
+    summariser = Summariser(
+        tools.settings, tools.spool, tools.journal, tools.publisher.delivery, tools.metrics
+    )
+    yield {Stage.DELIVERY: deliverer.deliver, Stage.SUMMARY: summariser.run}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
+_STUDY_INSTANCE_UID = 0x0020000D
 _HEAD_BYTES = 1 << 16
+_LONGEST_UID = 64
 
 
 class UnreadableDataSet(Exception):
@@ -24,21 +27,36 @@ def sop_identity(data_set: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
     Nothing after (0008,0018) is looked at, so a data set that is cut off later passes.
     Raises UnreadableDataSet.
     """
-    syntax = UID(transfer_syntax_uid)
-    head = data_set[:_HEAD_BYTES]
     try:
-        if syntax.is_deflated:
-            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, _HEAD_BYTES)
-        elements = read_dataset(
-            BytesIO(head), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=_is_behind
-        )
+        elements = _head(data_set, transfer_syntax_uid, _SOP_INSTANCE_UID)
         return _text(elements.get_item(_SOP_CLASS_UID)), _text(elements.get_item(_SOP_INSTANCE_UID))
     except Exception as error:
         raise UnreadableDataSet(type(error).__name__) from error
 
 
-def _is_behind(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return int(tag) > _SOP_INSTANCE_UID
+def study_identity(data_set: bytes, transfer_syntax_uid: str) -> str | None:
+    """Study Instance UID, None where the head of the data set does not tell one."""
+    try:
+        elements = _head(data_set, transfer_syntax_uid, _STUDY_INSTANCE_UID)
+        uid = _text(elements.get_item(_STUDY_INSTANCE_UID))
+        return uid if 0 < len(uid) <= _LONGEST_UID else None
+    except Exception:  # noqa: BLE001 the analysis will say what is wrong with it
+        return None
+
+
+def _head(data_set: bytes, transfer_syntax_uid: str, last: int) -> Dataset:
+    """The elements up to the tag ``last``, as far as the first 64 KiB hold them."""
+    syntax = UID(transfer_syntax_uid)
+    head = data_set[:_HEAD_BYTES]
+    if syntax.is_deflated:
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, _HEAD_BYTES)
+
+    def is_behind(tag: BaseTag, vr: str | None, length: int) -> bool:
+        return int(tag) > last
+
+    return read_dataset(
+        BytesIO(head), syntax.is_implicit_VR, syntax.is_little_endian, stop_when=is_behind
+    )
 
 
 def _text(element: object) -> str:

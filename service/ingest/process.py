@@ -28,7 +28,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
-        journal = Journal(settings.journal_url)
+        journal = Journal(settings.journal_url, quiet_seconds=settings.summary_after)
         stack.callback(journal.close)
         journal.migrate()
         spool = Spool(settings.spool_dir)

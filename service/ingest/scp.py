@@ -21,7 +21,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from service.association import Acceptor
 from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
-from service.ingest.data_set import UnreadableDataSet, sop_identity
+from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics
@@ -191,6 +191,7 @@ def _described(event: evt.Event, data_set: bytes) -> ReceivedImage:
         calling_ae_title=event.assoc.requestor.ae_title.strip(),
         received_at=datetime.now(UTC),
         ignored_reason=None if sop_class_uid in ANALYSED else NOT_ANALYSED,
+        study_instance_uid=study_identity(data_set, transfer_syntax_uid),
     )
 
 

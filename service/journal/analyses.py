@@ -1,16 +1,16 @@
-"""The analysis of an image: lease, outcome, failure."""
+"""The analysis of an image: lease, outcome, failure, and to do it again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, insert, literal, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 
-from service.journal import jobs, states
-from service.journal.records import AnalysisJob, AnalysisOutcome
-from service.journal.schema import UtcDateTime, delivery, image, result
+from service.journal import deliveries, jobs, states, studies
+from service.journal.parcels import image_parcel
+from service.journal.records import AnalysisJob, AnalysisOutcome, Parcels
+from service.journal.schema import UtcDateTime, image, result
 
 
 def lease(
@@ -25,7 +25,12 @@ def lease(
             )
         )
         .returning(
-            image.c.revision, image.c.received_at, image.c.analysis_started_at, image.c.attempts
+            image.c.revision,
+            image.c.edition,
+            image.c.parcel,
+            image.c.received_at,
+            image.c.analysis_started_at,
+            image.c.attempts,
         )
     ).one_or_none()
     if row is None:
@@ -33,6 +38,9 @@ def lease(
     return AnalysisJob(
         key=key,
         revision=row.revision,
+        edition=row.edition,
+        parcel=image_parcel(key, row.edition),
+        replaces=row.parcel,
         received_at=row.received_at,
         started_at=row.analysis_started_at,
         attempt=row.attempts,
@@ -51,8 +59,9 @@ def record_outcome(
     connection: Connection,
     job: AnalysisJob,
     outcome: AnalysisOutcome,
-    destinations: Sequence[str],
+    parcels: Parcels,
     now: datetime,
+    quiet_seconds: float | None,
 ) -> bool:
     """Result and deliveries, if the job is still this worker's.
 
@@ -64,30 +73,60 @@ def record_outcome(
         update(image)
         .where(image.c.key == job.key, image.c.lease == job.lease)
         .where(image.c.state.in_(states.OUTCOMES[outcome.state].before))
-        .values(state=states.OUTCOMES[outcome.state].after, analysed_at=now)
-        .values(lease=None, last_error=None)
+        .values(
+            state=states.OUTCOMES[outcome.state].after,
+            analysed_at=now,
+            parcel=job.parcel,
+            lease=None,
+            last_error=None,
+            study_instance_uid=func.coalesce(
+                image.c.study_instance_uid, outcome.study_instance_uid
+            ),
+        )
     )
     if ended.rowcount != 1:
         return False
-    result_id = connection.execute(
-        insert(result)
-        .values(image_key=job.key, created_at=now, **asdict(outcome))
-        .returning(result.c.id)
-    ).scalar_one()
-    if outcome.objects:
-        for destination in destinations:
-            connection.execute(
-                insert(delivery).values(
-                    image_key=job.key,
-                    destination=destination,
-                    result_id=result_id,
-                    state=states.TO_DELIVER.after,
-                    created_at=now,
-                    refusals=0,
-                    **jobs.just_published(now),
-                )
-            )
+    record_result(connection, job.key, job.edition, job.parcel, outcome, now)
+    deliveries.make(connection, job.parcel, job.key, parcels, now)
+    if outcome.study_instance_uid is not None:
+        studies.result_came(connection, outcome.study_instance_uid, now, quiet_seconds)
     return True
+
+
+def record_result(
+    connection: Connection,
+    key: str,
+    edition: int,
+    parcel: str,
+    outcome: AnalysisOutcome,
+    now: datetime,
+) -> None:
+    values = asdict(outcome)
+    del values["study_instance_uid"]
+    connection.execute(
+        insert(result).values(
+            image_key=key, edition=edition, parcel=parcel, created_at=now, **values
+        )
+    )
+
+
+def ask_again(connection: Connection, key: str, now: datetime) -> bool:
+    """Back to work for the next edition; False if there is no result, or work is under way."""
+    with_result = select(result.c.id).where(result.c.image_key == key).exists()
+    asked = connection.execute(
+        update(image)
+        .where(image.c.key == key, with_result)
+        .where(image.c.state.in_(states.REANALYSIS_ASKED.before))
+        .values(
+            state=states.REANALYSIS_ASKED.after,
+            edition=image.c.edition + 1,
+            analysis_started_at=None,
+            analysed_at=None,
+            delivered_at=None,
+            **jobs.due_at_once(now),
+        )
+    )
+    return asked.rowcount == 1
 
 
 def record_failure(

@@ -1,4 +1,4 @@
-"""Jobs: what the analysis of an ``image`` row and a ``delivery`` row have in common.
+"""Jobs: what an ``image`` row's analysis, a ``delivery`` and a ``study``'s summary share.
 
 A job is taken by one conditional UPDATE, so that of any number of workers one gets it, on SQLite
 and PostgreSQL alike. The lease's token fences: who lost the lease to another changes nothing.
@@ -12,11 +12,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, Update, and_, or_, update
 
-from service.journal.records import DeliveryState, ImageState
-from service.journal.schema import delivery, image
+from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.schema import delivery, image, study
 from service.journal.states import Transition
 
-UNFINISHED = {image: ImageState.RECEIVED, delivery: DeliveryState.PENDING}
+UNFINISHED = {
+    image: ImageState.RECEIVED,
+    delivery: DeliveryState.PENDING,
+    study: StudyState.PENDING,
+}
 """The state in which a row of the table waits for a worker."""
 
 

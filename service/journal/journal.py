@@ -5,21 +5,35 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
-from service.journal import analyses, deliveries, migrations, overdue, reading, receiving, replay
+from service.journal import (
+    analyses,
+    deliveries,
+    migrations,
+    overdue,
+    reading,
+    receiving,
+    replay,
+    studies,
+    withdrawals,
+)
 from service.journal.database import Conflict, Database, JournalError
 from service.journal.records import (
     AnalysisJob,
     AnalysisOutcome,
+    Basis,
     DeliveryJob,
     ImageRow,
     ImageState,
     JournalCounts,
     Overdue,
+    Parcels,
     Receipt,
     ReceivedImage,
+    SummaryJob,
 )
 
 __all__ = ["Journal", "JournalError"]
@@ -27,7 +41,9 @@ __all__ = ["Journal", "JournalError"]
 _MIGRATION_LOCK = 0x5EC0_4DEA
 """Number of the PostgreSQL advisory lock under which the schema is upgraded."""
 _INSERTIONS = 100
-"""How often an insertion gives way to another one of the same SOP Instance UID."""
+"""How often an insertion gives way to another one of the same SOP Instance UID or study."""
+
+_Answer = TypeVar("_Answer")
 
 
 def utc_now() -> datetime:
@@ -38,12 +54,20 @@ class Journal:
     """Thread-safe. SQLite (WAL, synchronous FULL) or PostgreSQL, by SQLAlchemy URL.
 
     clock: what time it is, with its zone; for tests.
+    quiet_seconds: for how long a study must have been quiet before it is summarised; None: never.
     Every method raises JournalError if the database cannot be used.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        quiet_seconds: float | None = None,
+    ) -> None:
         self._database = Database(url)
         self._clock = clock
+        self._quiet_seconds = quiet_seconds
 
     def migrate(self) -> None:
         """Create or upgrade the schema with alembic; safe when several processes do it at once."""
@@ -69,14 +93,22 @@ class Journal:
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
         """Commit the row before Success is answered. The same key again counts a duplicate."""
+        return self._insert(
+            lambda connection: receiving.record(
+                connection, image, self._clock(), self._quiet_seconds
+            )
+        )
+
+    def _insert(self, operation: Callable[[Connection], _Answer]) -> _Answer:
+        """One transaction, again when another one made the same row at the same moment."""
         for _ in range(_INSERTIONS):
             try:
                 with self._database.writing() as connection:
-                    return receiving.record(connection, image, self._clock())
+                    return operation(connection)
             except Conflict:  # on PostgreSQL; who was faster is in now
                 continue
         raise JournalError(
-            "the journal refuses the image (its row, or too many of one UID at once)"
+            "the journal refuses the row (its values, or too many of one UID at once)"
         )
 
     # analysis
@@ -90,14 +122,15 @@ class Journal:
         with self._database.writing() as connection:
             return analyses.renew(connection, job, self._clock(), lease_seconds)
 
-    def record_outcome(
-        self, job: AnalysisJob, outcome: AnalysisOutcome, destinations: Sequence[str]
-    ) -> bool:
+    def record_outcome(self, job: AnalysisJob, outcome: AnalysisOutcome, parcels: Parcels) -> bool:
         """State ANALYSED or NOT_ANALYSABLE, and a PENDING delivery for each destination, in one
-        transaction. An image with no objects or no destinations stays in its state (final).
+        transaction. An image with nothing to send or no destinations stays in its state (final).
         False if the job is finished or another worker took it (nothing is then changed)."""
-        with self._database.writing() as connection:
-            return analyses.record_outcome(connection, job, outcome, destinations, self._clock())
+        return self._insert(
+            lambda connection: analyses.record_outcome(
+                connection, job, outcome, parcels, self._clock(), self._quiet_seconds
+            )
+        )
 
     def record_analysis_failure(self, job: AnalysisJob, error: str, retry_in: float | None) -> None:
         """Our fault: try again in ``retry_in`` seconds, or FAILED if that is None.
@@ -108,12 +141,12 @@ class Journal:
 
     # delivery
     def lease_delivery(
-        self, key: str, destination: str, lease_seconds: float
+        self, parcel: str, destination: str, lease_seconds: float
     ) -> DeliveryJob | None:
-        """As ``lease_analysis``, for the results of one image at one destination."""
+        """As ``lease_analysis``, for one parcel at one destination."""
         with self._database.writing() as connection:
             return deliveries.lease(
-                connection, key, destination, _token(), self._clock(), lease_seconds
+                connection, parcel, destination, _token(), self._clock(), lease_seconds
             )
 
     def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool:
@@ -136,6 +169,38 @@ class Journal:
         with self._database.writing() as connection:
             deliveries.record_failure(connection, job, error, retry_in, refused, self._clock())
 
+    # summary
+    def lease_summary(self, key: str, lease_seconds: float) -> SummaryJob | None:
+        """As ``lease_analysis``, for a study that is quiet and has no image to analyse."""
+        with self._database.writing() as connection:
+            return studies.lease(connection, key, _token(), self._clock(), lease_seconds)
+
+    def renew_summary(self, job: SummaryJob, lease_seconds: float) -> bool:
+        """Heartbeat; False if the lease was lost, or the study has changed."""
+        with self._database.writing() as connection:
+            return studies.renew(connection, job, self._clock(), lease_seconds)
+
+    def study_images(self, study_instance_uid: str) -> list[ImageRow]:
+        """Of each SOP Instance UID the newest content, in the order of reception."""
+        with self._database.reading() as connection:
+            return reading.study_images(connection, study_instance_uid)
+
+    def record_summary(self, job: SummaryJob, basis: Basis, parcels: Parcels) -> bool:
+        """Study SUMMARISED, and a PENDING delivery for each destination. False if the study has
+        changed meanwhile, or somebody else has the job (nothing is then changed)."""
+        with self._database.writing() as connection:
+            return studies.record_summary(connection, job, basis, parcels, self._clock())
+
+    def record_nothing_new(self, job: SummaryJob) -> bool:
+        """Study SUMMARISED as it was, if it ever was."""
+        with self._database.writing() as connection:
+            return studies.record_nothing_new(connection, job)
+
+    def record_summary_failure(self, job: SummaryJob, error: str, retry_in: float | None) -> None:
+        """As ``record_analysis_failure``."""
+        with self._database.writing() as connection:
+            studies.record_failure(connection, job, error, retry_in, self._clock())
+
     # keeper
     def overdue(self, publish_grace: float, limit: int = 500) -> list[Overdue]:
         """Unfinished jobs whose lease ran out, whose next attempt is due, or which were published
@@ -151,10 +216,42 @@ class Journal:
         with self._database.writing() as connection:
             return replay.replay(connection, keys, self._clock())
 
+    def replay_summaries(self) -> int:
+        """Failed summaries, and their failed deliveries, back to work at once. Returns how many."""
+        with self._database.writing() as connection:
+            return replay.replay_summaries(connection, self._clock())
+
+    def ask_again(self, key: str) -> bool:
+        """Back to work for another result that replaces the one it has. False if it has none, or
+        is at work or failed."""
+        with self._database.writing() as connection:
+            return analyses.ask_again(connection, key, self._clock())
+
+    def withdraw(
+        self, row: ImageRow, parcel: str, outcome: AnalysisOutcome, parcels: Parcels
+    ) -> bool:
+        """Image WITHDRAWN by a new edition; what was not delivered yet is cancelled. False if the
+        image is no longer as ``row`` has it (nothing is then changed)."""
+        return self._insert(
+            lambda connection: withdrawals.withdraw(
+                connection, row, parcel, outcome, parcels, self._clock(), self._quiet_seconds
+            )
+        )
+
+    def deliver(self, row: ImageRow, parcels: Parcels) -> None:
+        """Deliveries of an image's result that was made and kept; those that exist stay."""
+        with self._database.writing() as connection:
+            deliveries.make_missing(connection, row, parcels, self._clock())
+
     def keys_of(self, sop_instance_uid: str) -> list[str]:
         """Every content that came under this SOP Instance UID, in the order of revisions."""
         with self._database.reading() as connection:
             return reading.keys_of(connection, sop_instance_uid)
+
+    def keys_of_result(self, sop_instance_uid: str) -> list[str]:
+        """The image that an object of ours, in the form it has in the spool, is about."""
+        with self._database.reading() as connection:
+            return reading.keys_of_result(connection, sop_instance_uid)
 
     def keys_in(self, state: ImageState, limit: int = 10000) -> list[str]:
         """The oldest first."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Update, select, update
 
-from service.journal import jobs
+from service.journal import jobs, studies
 from service.journal.records import Overdue, Stage
-from service.journal.schema import delivery, image
+from service.journal.schema import delivery, image, study
 
 
 def publish(
@@ -26,25 +26,35 @@ def publish(
         .with_for_update(skip_locked=True)
     )
     deliveries = connection.execute(
-        select(delivery.c.image_key, delivery.c.destination, delivery.c.created_at)
+        select(delivery.c.parcel, delivery.c.destination, delivery.c.created_at)
         .where(jobs.overdue(delivery, now, publish_grace))
         .order_by(delivery.c.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    summaries = connection.execute(
+        select(study.c.key, study.c.available_at)
+        .where(jobs.overdue(study, now, publish_grace), studies.is_complete())
+        .order_by(study.c.available_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
     waiting = [(row.received_at, Overdue(Stage.ANALYSIS, row.key)) for row in analyses]
     waiting += [
-        (row.created_at, Overdue(Stage.DELIVERY, row.image_key, row.destination))
-        for row in deliveries
+        (row.created_at, Overdue(Stage.DELIVERY, row.parcel, row.destination)) for row in deliveries
     ]
+    waiting += [(row.available_at, Overdue(Stage.SUMMARY, row.key)) for row in summaries]
     oldest = [job for _, job in sorted(waiting, key=lambda entry: entry[0])][:limit]
     for job in oldest:
-        row = (
-            update(image).where(image.c.key == job.key)
-            if job.destination is None
-            else update(delivery).where(
-                delivery.c.image_key == job.key, delivery.c.destination == job.destination
-            )
-        )
-        connection.execute(row.values(published_at=now))
+        connection.execute(_row(job).values(published_at=now))
     return oldest
+
+
+def _row(job: Overdue) -> Update:
+    if job.stage is Stage.ANALYSIS:
+        return update(image).where(image.c.key == job.key)
+    if job.stage is Stage.SUMMARY:
+        return update(study).where(study.c.key == job.key)
+    return update(delivery).where(
+        delivery.c.parcel == job.key, delivery.c.destination == job.destination
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, Text, cast, func, select
 
 from service.journal import jobs
 from service.journal.records import (
@@ -17,9 +17,11 @@ from service.journal.records import (
     ImageRow,
     ImageState,
     JournalCounts,
+    ResultRow,
     Stage,
+    StudyState,
 )
-from service.journal.schema import delivery, image, result
+from service.journal.schema import delivery, image, result, study
 
 
 def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
@@ -30,6 +32,24 @@ def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
 def keys_in(connection: Connection, state: ImageState, limit: int) -> list[str]:
     query = select(image.c.key).where(image.c.state == state).order_by(image.c.received_at)
     return list(connection.execute(query.limit(limit)).scalars())
+
+
+def keys_of_result(connection: Connection, sop_instance_uid: str) -> list[str]:
+    """Read through the whole table: it is asked seldom, and by people."""
+    named = cast(result.c.uids, Text).contains(f'"{sop_instance_uid}"', autoescape=True)
+    return list(connection.execute(select(result.c.image_key).distinct().where(named)).scalars())
+
+
+def study_images(connection: Connection, study_instance_uid: str) -> list[ImageRow]:
+    """Of each SOP Instance UID the newest content, in the order of reception."""
+    query = select(image).where(image.c.study_instance_uid == study_instance_uid)
+    rows = _images(connection, query.order_by(image.c.received_at, image.c.key))
+    newest: dict[str, ImageRow] = {}
+    for row in rows:
+        earlier = newest.get(row.sop_instance_uid)
+        if earlier is None or earlier.revision < row.revision:
+            newest[row.sop_instance_uid] = row
+    return [row for row in rows if newest[row.sop_instance_uid] is row]
 
 
 def image_row(connection: Connection, key: str) -> ImageRow | None:
@@ -46,29 +66,31 @@ def _images(connection: Connection, query: Select[Any]) -> list[ImageRow]:
     """The whole ``image`` rows of ``query`` with their result and their deliveries."""
     rows = connection.execute(query).all()
     keys = [row.key for row in rows]
-    outcomes = {
-        row.image_key: _outcome(row)
-        for row in connection.execute(
-            select(result).where(result.c.image_key.in_(keys)).order_by(result.c.id)
-        )
-    }
+    results: dict[str, list[ResultRow]] = defaultdict(list)
+    for row in connection.execute(
+        select(result).where(result.c.image_key.in_(keys)).order_by(result.c.edition)
+    ):
+        results[row.image_key].append(ResultRow(row.edition, row.parcel, _outcome(row)))
     deliveries: dict[str, list[DeliveryRow]] = defaultdict(list)
     for row in connection.execute(
         select(delivery).where(delivery.c.image_key.in_(keys)).order_by(delivery.c.id)
     ):
         deliveries[row.image_key].append(_delivery(row))
-    return [_image(row, outcomes.get(row.key), deliveries[row.key]) for row in rows]
+    return [_image(row, results[row.key], deliveries[row.key]) for row in rows]
 
 
 def _image(
-    row: Row[Any], outcome: AnalysisOutcome | None, deliveries: Sequence[DeliveryRow]
+    row: Row[Any], results: Sequence[ResultRow], deliveries: Sequence[DeliveryRow]
 ) -> ImageRow:
     return ImageRow(
         key=row.key,
         sop_instance_uid=row.sop_instance_uid,
         sop_class_uid=row.sop_class_uid,
         transfer_syntax_uid=row.transfer_syntax_uid,
+        study_instance_uid=row.study_instance_uid,
         revision=row.revision,
+        edition=row.edition,
+        parcel=row.parcel,
         state=row.state,
         ignored_reason=row.ignored_reason,
         attempts=row.attempts,
@@ -78,7 +100,7 @@ def _image(
         analysed_at=row.analysed_at,
         delivered_at=row.delivered_at,
         last_error=row.last_error,
-        outcome=outcome,
+        results=tuple(results),
         deliveries=tuple(deliveries),
     )
 
@@ -88,14 +110,19 @@ def _outcome(row: Row[Any]) -> AnalysisOutcome:
         state=row.state,
         model_sha256=row.model_sha256,
         objects=tuple(row.objects),
+        uids=tuple(row.uids),
         reason=row.reason,
         reason_text=row.reason_text,
         frame=row.frame,
+        frames_scored=row.frames_scored,
         region=None if row.region is None else tuple(row.region),
         probability_malignant=row.probability_malignant,
         probability_benign=row.probability_benign,
         threshold=row.threshold,
         decision=row.decision,
+        unlike_training=row.unlike_training,
+        model_name=row.model_name,
+        model_version=row.model_version,
         stage_seconds=row.stage_seconds,
     )
 
@@ -103,7 +130,9 @@ def _outcome(row: Row[Any]) -> AnalysisOutcome:
 def _delivery(row: Row[Any]) -> DeliveryRow:
     waits = row.state is DeliveryState.PENDING and row.lease is None
     return DeliveryRow(
+        parcel=row.parcel,
         destination=row.destination,
+        objects=tuple(row.objects),
         state=row.state,
         attempts=row.attempts,
         last_error=row.last_error,
@@ -116,7 +145,8 @@ def delivery_errors(connection: Connection) -> dict[str, str]:
     """Of each destination with unfinished deliveries that failed: the error of the newest one."""
     rows = connection.execute(
         select(delivery.c.destination, delivery.c.last_error)
-        .where(delivery.c.state != DeliveryState.DELIVERED, delivery.c.last_error.is_not(None))
+        .where(delivery.c.state.in_((DeliveryState.PENDING, DeliveryState.FAILED)))
+        .where(delivery.c.last_error.is_not(None))
         .order_by(delivery.c.id)
     )
     return {row.destination: row.last_error for row in rows}
@@ -142,8 +172,14 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
         .where(result.c.state == ImageState.NOT_ANALYSABLE)
         .group_by(result.c.reason)
     )
+    studies = dict.fromkeys(StudyState, 0)
+    for state, number in connection.execute(
+        select(study.c.state, func.count()).group_by(study.c.state)
+    ):
+        studies[state] = number
     return JournalCounts(
         images=images,
+        studies=studies,
         deliveries=deliveries,
         not_analysable={row[0]: row[1] for row in reasons},
         waiting={
@@ -153,6 +189,7 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
                 for (_, state), number in deliveries.items()
                 if state is DeliveryState.PENDING
             ),
+            Stage.SUMMARY: studies[StudyState.PENDING],
         },
         oldest_waiting_seconds={
             Stage.ANALYSIS: _age(
@@ -162,6 +199,11 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
                 connection,
                 now,
                 select(func.min(delivery.c.created_at)).where(jobs.unfinished(delivery)),
+            ),
+            Stage.SUMMARY: _age(
+                connection,
+                now,
+                select(func.min(study.c.available_at)).where(jobs.unfinished(study)),
             ),
         },
     )

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from service.journal import jobs, states
+from service.journal import jobs, states, studies
 from service.journal.records import Receipt, ReceivedImage
 from service.journal.schema import image
 
 
-def record(connection: Connection, received: ReceivedImage, now: datetime) -> Receipt:
+def record(
+    connection: Connection, received: ReceivedImage, now: datetime, quiet_seconds: float | None
+) -> Receipt:
     """Insert the row, or count a duplicate if the key is there.
 
     Raises Conflict if another transaction inserts the same key or the same revision meanwhile:
@@ -39,7 +41,9 @@ def record(connection: Connection, received: ReceivedImage, now: datetime) -> Re
             digest=received.digest,
             size_bytes=received.size_bytes,
             calling_ae_title=received.calling_ae_title,
+            study_instance_uid=received.study_instance_uid,
             revision=func.coalesce(earlier.scalar_subquery() + 1, 0),
+            edition=0,
             state=stored.after,
             ignored_reason=received.ignored_reason,
             duplicates=0,
@@ -47,4 +51,6 @@ def record(connection: Connection, received: ReceivedImage, now: datetime) -> Re
             **jobs.just_published(now),
         )
     )
+    if received.study_instance_uid is not None and stored is states.STORED:
+        studies.image_came(connection, received.study_instance_uid, now, quiet_seconds)
     return Receipt(received.key, duplicate=False, state=stored.after)

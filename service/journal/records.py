@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -16,21 +17,39 @@ class ImageState(StrEnum):
     NOT_ANALYSABLE = "not_analysable"
     FAILED = "failed"
     DELIVERED = "delivered"
+    WITHDRAWN = "withdrawn"
 
 
 class DeliveryState(StrEnum):
-    """States of one image's results at one destination."""
+    """States of one parcel at one destination."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StudyState(StrEnum):
+    """States of a study: does it wait for a summary?"""
+
+    PENDING = "pending"
+    SUMMARISED = "summarised"
+    FAILED = "failed"
 
 
 class Stage(StrEnum):
-    """The two Celery queues, and what the keeper publishes to."""
+    """The Celery queues, and what the keeper publishes to."""
 
     ANALYSIS = "analysis"
     DELIVERY = "delivery"
+    SUMMARY = "summary"
+
+
+Parcels = Mapping[str, Sequence[str]]
+"""By destination: which files of a parcel it gets, in this order.
+
+A parcel is one folder of result files in the spool, named by 32 hex digits: the results of one
+analysis, a withdrawal, or a study's summary."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class ReceivedImage:
         the journal.
     digest: hex sha256 of the data set's bytes as they arrived (without file meta information).
     ignored_reason: reason code if the SOP class is accepted but never analysed.
+    study_instance_uid: None if the head of the data set did not tell it.
     """
 
     key: str
@@ -52,6 +72,7 @@ class ReceivedImage:
     calling_ae_title: str
     received_at: datetime
     ignored_reason: str | None = None
+    study_instance_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,9 @@ class AnalysisJob:
     """A lease on one analysis.
 
     revision: 0 for the first content under this SOP Instance UID, 1 for the next, …
+    edition: 0 for the first result of this content, 1 for the one that replaces it, …
+    parcel: the folder of the result to be made.
+    replaces: the parcel of the result that it replaces, None for the first.
     started_at: when the first attempt started; a retry gets the same time, so that it writes
         the same bytes.
     attempt: 1 for the first attempt.
@@ -76,6 +100,9 @@ class AnalysisJob:
 
     key: str
     revision: int
+    edition: int
+    parcel: str
+    replaces: str | None
     received_at: datetime
     started_at: datetime
     attempt: int
@@ -84,35 +111,45 @@ class AnalysisJob:
 
 @dataclass(frozen=True)
 class AnalysisOutcome:
-    """What an analysis writes into the journal.
+    """What an analysis, or a withdrawal, writes into the journal.
 
-    state: ANALYSED or NOT_ANALYSABLE.
-    reason, reason_text: for NOT_ANALYSABLE.
-    frame, region (left, top, right, bottom), probabilities, threshold, decision: for ANALYSED.
-    objects: file names inside the image's results folder, to be sent in this order; empty if
-        there is nothing to send.
+    state: ANALYSED, NOT_ANALYSABLE or WITHDRAWN.
+    reason, reason_text: for NOT_ANALYSABLE and WITHDRAWN.
+    frame, frames_scored, region (left, top, right, bottom), probabilities, threshold, decision:
+        for ANALYSED.
+    unlike_training: the model's gate flagged the image.
+    objects: file names inside the parcel, in the order of sending; empty if there is none.
+    uids: their SOP Instance UIDs.
+    study_instance_uid: as the header has it, None if it could not be read.
+    model_name, model_version: which model it was.
     stage_seconds: durations by stage name (decode, screen, inference, report …).
     """
 
     state: ImageState
     model_sha256: str
     objects: tuple[str, ...] = ()
+    uids: tuple[str, ...] = ()
     reason: str | None = None
     reason_text: str | None = None
     frame: int | None = None
+    frames_scored: int | None = None
     region: tuple[int, int, int, int] | None = None
     probability_malignant: float | None = None
     probability_benign: float | None = None
     threshold: float | None = None
     decision: str | None = None
+    unlike_training: bool = False
+    study_instance_uid: str | None = None
+    model_name: str = ""
+    model_version: str = ""
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DeliveryJob:
-    """A lease on the delivery of one image's results to one destination (see AnalysisJob)."""
+    """A lease on the delivery of one parcel to one destination (see AnalysisJob)."""
 
-    key: str
+    parcel: str
     destination: str
     objects: tuple[str, ...]
     attempt: int
@@ -121,8 +158,36 @@ class DeliveryJob:
 
 
 @dataclass(frozen=True)
+class SummaryJob:
+    """A lease on the summary of one study (see AnalysisJob).
+
+    number: 0 for the first summary, 1 for its first revision, …
+    parcel: the folder of the summary to be made.
+    replaces: the parcel of the summary before it, None for the first.
+    known: what the summary before it was made of, see ``Basis``.
+    """
+
+    key: str
+    study_instance_uid: str
+    number: int
+    parcel: str
+    replaces: str | None
+    known: Basis
+    started_at: datetime
+    attempt: int
+    lease: str
+
+
+Basis = tuple[tuple[str, int], ...]
+"""What a summary is made of: image keys, each with the edition of its result."""
+
+
+@dataclass(frozen=True)
 class Overdue:
-    """A job to publish again; ``destination`` is None for an analysis."""
+    """A job to publish again.
+
+    key: of the image, the parcel or the study. destination: None but for a delivery.
+    """
 
     stage: Stage
     key: str
@@ -131,7 +196,9 @@ class Overdue:
 
 @dataclass(frozen=True)
 class DeliveryRow:
+    parcel: str
     destination: str
+    objects: tuple[str, ...]
     state: DeliveryState
     attempts: int
     last_error: str | None
@@ -140,9 +207,18 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True)
-class ImageRow:
-    """One image as ``status`` and the tests read it.
+class ResultRow:
+    edition: int
+    parcel: str
+    outcome: AnalysisOutcome
 
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image as ``status``, the summary and the tests read it.
+
+    edition: how often its result was replaced. parcel: the folder of its result, None without.
+    results: of all editions, the newest last. deliveries: of all editions.
     ignored_reason: reason code of an IGNORED image, see ReceivedImage.
     """
 
@@ -150,7 +226,10 @@ class ImageRow:
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
+    study_instance_uid: str | None
     revision: int
+    edition: int
+    parcel: str | None
     state: ImageState
     ignored_reason: str | None
     attempts: int
@@ -160,19 +239,27 @@ class ImageRow:
     analysed_at: datetime | None
     delivered_at: datetime | None
     last_error: str | None
-    outcome: AnalysisOutcome | None
+    results: tuple[ResultRow, ...]
     deliveries: tuple[DeliveryRow, ...]
+
+    @property
+    def outcome(self) -> AnalysisOutcome | None:
+        """What holds: that of the newest edition."""
+        return self.results[-1].outcome if self.results else None
 
 
 @dataclass(frozen=True)
 class JournalCounts:
-    """images: by state. deliveries: by (destination, state). not_analysable: by reason code.
+    """images, studies: by state. deliveries: by (destination, state).
 
+    not_analysable: by reason code.
     waiting: jobs by stage that are not finished (what Prometheus calls the queue depth).
-    oldest_waiting_seconds: age of the oldest unfinished job by stage, 0 if none.
+    oldest_waiting_seconds: age of the oldest unfinished job by stage, 0 if none; a summary's
+        begins when its study is quiet.
     """
 
     images: dict[ImageState, int]
+    studies: dict[StudyState, int]
     deliveries: dict[tuple[str, DeliveryState], int]
     not_analysable: dict[str, int]
     waiting: dict[Stage, int]

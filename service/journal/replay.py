@@ -1,4 +1,4 @@
-"""Failed images go back to work."""
+"""What failed goes back to work: images, and summaries that no destination got or nobody made."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from service.journal import jobs, states
-from service.journal.records import ImageState
-from service.journal.schema import delivery, image, result
+from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.schema import delivery, image, result, study
 
 
 def replay(connection: Connection, keys: Sequence[str], now: datetime) -> int:
     """Those with a result are delivered again where that failed, the others are analysed again."""
     failed = connection.execute(
         select(image.c.key, result.c.state.label("result"))
-        .join_from(image, result, isouter=True)
+        .join_from(
+            image,
+            result,
+            and_(result.c.image_key == image.c.key, result.c.edition == image.c.edition),
+            isouter=True,
+        )
         .where(image.c.key.in_(keys), image.c.state == ImageState.FAILED)
         .with_for_update(of=image)
     ).all()
@@ -38,3 +43,18 @@ def replay(connection: Connection, keys: Sequence[str], now: datetime) -> int:
         .values(state=states.DELIVERY_REPLAYED.after, refusals=0, **jobs.due_at_once(now))
     )
     return len(failed)
+
+
+def replay_summaries(connection: Connection, now: datetime) -> int:
+    """Studies whose summary failed, and summaries that a destination refused."""
+    made = connection.execute(
+        update(study)
+        .where(study.c.state == StudyState.FAILED)
+        .values(state=states.STUDY_CHANGED.after, **jobs.due_at_once(now))
+    )
+    sent = connection.execute(
+        update(delivery)
+        .where(delivery.c.image_key.is_(None), delivery.c.state == DeliveryState.FAILED)
+        .values(state=states.DELIVERY_REPLAYED.after, refusals=0, **jobs.due_at_once(now))
+    )
+    return made.rowcount + sent.rowcount

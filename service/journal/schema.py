@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from service.journal.records import DeliveryState, ImageState
+from service.journal.records import DeliveryState, ImageState, StudyState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -96,7 +97,10 @@ image = Table(
     Column("digest", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("calling_ae_title", String(16), nullable=False),
+    Column("study_instance_uid", String(64)),
     Column("revision", Integer, nullable=False),
+    Column("edition", Integer, nullable=False),
+    Column("parcel", String(32)),
     Column("state", _enum(ImageState), nullable=False),
     Column("ignored_reason", Text),
     Column("duplicates", Integer, nullable=False),
@@ -108,6 +112,7 @@ image = Table(
     UniqueConstraint("sop_instance_uid", "revision"),
     Index(None, "state", "received_at"),
     Index(None, "received_at"),
+    Index(None, "study_instance_uid"),
 )
 """One row an image: SOP Instance UID, transfer syntax and content. As a job: its analysis."""
 
@@ -116,37 +121,74 @@ result = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("image_key", ForeignKey("image.key"), nullable=False),
+    Column("edition", Integer, nullable=False),
+    Column("parcel", String(32), nullable=False),
     Column("model_sha256", String(64), nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("state", _enum(ImageState), nullable=False),
     Column("objects", JSON, nullable=False),
+    Column("uids", JSON, nullable=False),
     Column("reason", Text),
     Column("reason_text", Text),
     Column("frame", Integer),
+    Column("frames_scored", Integer),
     Column("region", JSON(none_as_null=True)),
     Column("probability_malignant", Float),
     Column("probability_benign", Float),
     Column("threshold", Float),
     Column("decision", Text),
+    Column("unlike_training", Boolean, nullable=False),
     Column("stage_seconds", JSON, nullable=False),
-    UniqueConstraint("image_key", "model_sha256"),
+    UniqueConstraint("image_key", "edition"),
+    UniqueConstraint("parcel"),
     Index(None, "state", "reason"),
 )
-"""What one model says of one image: an ``AnalysisOutcome``."""
+"""What was said of an image, an ``AnalysisOutcome``: the highest edition holds."""
+
+study = Table(
+    "study",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("study_instance_uid", String(64), nullable=False),
+    Column("state", _enum(StudyState), nullable=False),
+    Column("summary_started_at", UtcDateTime),
+    *_job(),
+    UniqueConstraint("study_instance_uid"),
+    Index(None, "state", "available_at"),
+)
+"""One row a study that gets summaries. As a job: its next summary."""
+
+summary = Table(
+    "summary",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_key", ForeignKey("study.key"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("parcel", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("basis", JSON, nullable=False),
+    UniqueConstraint("study_key", "number"),
+    UniqueConstraint("parcel"),
+)
+"""One row a summary: which results it was made of."""
 
 delivery = Table(
     "delivery",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("image_key", ForeignKey("image.key"), nullable=False),
+    Column("parcel", String(32), nullable=False),
     Column("destination", Text, nullable=False),
-    Column("result_id", ForeignKey("result.id"), nullable=False),
+    Column("objects", JSON, nullable=False),
+    Column("image_key", ForeignKey("image.key")),
     Column("state", _enum(DeliveryState), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("refusals", Integer, nullable=False),
     *_job(),
-    UniqueConstraint("image_key", "destination"),
+    UniqueConstraint("parcel", "destination"),
     Index(None, "state", "created_at"),
+    Index(None, "image_key"),
 )
-"""One row a result at a destination."""
+"""One row a parcel at a destination; without an image it is a study's summary."""

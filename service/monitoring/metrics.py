@@ -59,6 +59,11 @@ class Metrics:
             "Scored images that the model's out-of-distribution gate flagged",
             registry=self.registry,
         )
+        self.invalid_objects = Counter(
+            "secondread_invalid_objects",
+            "Objects of ours that broke the standard, and were not sent",
+            registry=self.registry,
+        )
         self.model = Gauge(
             "secondread_model",
             "1 for the loaded model and the execution provider that really runs it",
@@ -86,6 +91,12 @@ class Metrics:
         )
         self.images = Gauge(
             "secondread_images", "Images in the journal by state", ["state"], registry=self.registry
+        )
+        self.studies = Gauge(
+            "secondread_studies",
+            "Studies in the journal by state (pending: a summary is due or waits for quiet)",
+            ["state"],
+            registry=self.registry,
         )
         self.queue_depth = Gauge(
             "secondread_queue_depth", "Unfinished jobs by stage", ["stage"], registry=self.registry

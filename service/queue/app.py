@@ -1,4 +1,4 @@
-"""The Celery application: its two messages, its two queues, its settings."""
+"""The Celery application: its messages, its queues, its settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from service.journal.records import Stage
 
 ANALYSE = "secondread.analyse"
 DELIVER = "secondread.deliver"
+SUMMARISE = "secondread.summarise"
 
 VISIBILITY_SECONDS = 60
 """After this an unacknowledged message is given out again; whoever gets a job that is leased or

@@ -1,8 +1,8 @@
-"""A worker process from start to end, for either stage."""
+"""A worker process from start to end, for one stage or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
@@ -15,10 +15,12 @@ from service.queue.publisher import Publisher
 from service.queue.worker import Worker
 from service.spool import Spool
 
+Handlers = Mapping[Stage, Callable[..., None]]
+
 
 @dataclass(frozen=True)
 class Tools:
-    """What a stage's handler works with."""
+    """What the stages' handlers work with."""
 
     settings: Settings
     spool: Spool
@@ -29,31 +31,30 @@ class Tools:
 
 def run_worker(
     settings: Settings,
-    stage: Stage,
     *,
     concurrency: int,
     port: int,
-    open_handler: Callable[[Tools], AbstractContextManager[Callable[..., None]]],
+    open_handlers: Callable[[Tools], AbstractContextManager[Handlers]],
 ) -> int:
-    """Consume ``stage``'s queue until SIGTERM; returns the exit code.
+    """Consume the queues that have a handler until SIGTERM; returns the exit code.
 
     port: for ``/metrics`` and ``/healthz``.
-    open_handler: makes, and warms, what is called for each message, before the first one can come.
-    Raises JournalError, and what ``open_handler`` raises.
+    open_handlers: makes, and warms, what is called for each message, before the first can come.
+    Raises JournalError, and what ``open_handlers`` raises.
     """
     with ExitStack() as stack:
         spool = Spool(settings.spool_dir)
         spool.prepare()
-        journal = Journal(settings.journal_url)
+        journal = Journal(settings.journal_url, quiet_seconds=settings.summary_after)
         stack.callback(journal.close)
         journal.migrate()
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
         metrics = Metrics()
-        handler = stack.enter_context(
-            open_handler(Tools(settings, spool, journal, publisher, metrics))
+        handlers = stack.enter_context(
+            open_handlers(Tools(settings, spool, journal, publisher, metrics))
         )
-        worker = Worker(stage, handler, settings.broker_url, concurrency=concurrency)
+        worker = Worker(handlers, settings.broker_url, concurrency=concurrency)
         server = serve(metrics, settings.monitoring.host, port, worker.what_is_wrong)
         stack.callback(server.close)
         return worker.run()

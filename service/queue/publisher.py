@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from service.journal.records import Overdue, Stage
-from service.queue.app import ANALYSE, DELIVER, make_app
+from service.queue.app import ANALYSE, DELIVER, SUMMARISE, make_app
 
 _SOCKET_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
@@ -43,16 +43,22 @@ class Publisher:
         """Ask for the analysis of an image. Raises BrokerUnavailable."""
         self._send(ANALYSE, Stage.ANALYSIS, key)
 
-    def delivery(self, key: str, destination: str) -> None:
-        """Ask for the delivery of an image's results. Raises BrokerUnavailable."""
-        self._send(DELIVER, Stage.DELIVERY, key, destination)
+    def delivery(self, parcel: str, destination: str) -> None:
+        """Ask for the delivery of a parcel. Raises BrokerUnavailable."""
+        self._send(DELIVER, Stage.DELIVERY, parcel, destination)
+
+    def summary(self, key: str) -> None:
+        """Ask for the summary of a study. Raises BrokerUnavailable."""
+        self._send(SUMMARISE, Stage.SUMMARY, key)
 
     def overdue(self, job: Overdue) -> None:
         """Ask again for a job that nobody took. Raises BrokerUnavailable."""
-        if job.destination is None:
-            self.analysis(job.key)
-        else:
+        if job.destination is not None:
             self.delivery(job.key, job.destination)
+        elif job.stage is Stage.SUMMARY:
+            self.summary(job.key)
+        else:
+            self.analysis(job.key)
 
     def close(self) -> None:
         self._app.close()

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -17,25 +17,24 @@ from celery.worker import WorkController
 from celery.worker import state as celery_state
 
 from service.journal.records import Stage
-from service.queue.app import ANALYSE, DELIVER, make_app
+from service.queue.app import ANALYSE, DELIVER, SUMMARISE, make_app
 from service.queue.broker import Broker
 from service.queue.deafness import Hearing, Sighting
 from service.queue.publisher import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-_TASKS = {Stage.ANALYSIS: ANALYSE, Stage.DELIVERY: DELIVER}
+_TASKS = {Stage.ANALYSIS: ANALYSE, Stage.DELIVERY: DELIVER, Stage.SUMMARY: SUMMARISE}
 
 DEAF_EXIT_CODE = 3
 
 
 class Worker:
-    """Consumes one queue until SIGTERM, and gives each message to a handler.
+    """Consumes queues until SIGTERM, and gives each message to the queue's handler.
 
-    stage: which queue.
-    handle: called with the message's keys (``key`` or ``key, destination``) in a pool thread. An
-        exception of it is logged and the message is done with: the keeper, who reads the journal,
-        brings the job back.
+    handlers: by queue, what is called with the message's keys (``key``, or ``parcel,
+        destination``) in a pool thread. An exception of it is logged and the message is done with:
+        the keeper, who reads the journal, brings the job back.
     concurrency: messages at the same time.
     stop_seconds: how long running handlers may go on after SIGTERM.
     deaf_seconds: exit with ``DEAF_EXIT_CODE`` after messages waited so long while nothing ran.
@@ -43,22 +42,21 @@ class Worker:
 
     def __init__(
         self,
-        stage: Stage,
-        handle: Callable[..., None],
+        handlers: Mapping[Stage, Callable[..., None]],
         broker_url: str,
         *,
         concurrency: int,
         stop_seconds: float = 30.0,
         deaf_seconds: float = 20.0,
     ) -> None:
-        self._stage = stage
-        self._handle = handle
+        self._stages = tuple(handlers)
         self._concurrency = concurrency
         self._stop_seconds = stop_seconds
         self._deaf_seconds = deaf_seconds
         self._broker = Broker(broker_url)
         self._app = make_app(broker_url)
-        self._app.task(self._run, name=_TASKS[stage])
+        for stage, handle in handlers.items():
+            self._app.task(self._task(stage, handle), name=_TASKS[stage])
         self._counting = threading.Lock()
         self._started = 0
         self._running = 0
@@ -70,7 +68,7 @@ class Worker:
 
     def run(self) -> int:
         """Consume until SIGTERM or SIGINT; call it in the main thread. Returns the exit code."""
-        controller = _controller(self._app, self._stage, self._concurrency, self._ready)
+        controller = _controller(self._app, self._stages, self._concurrency, self._ready)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -78,14 +76,20 @@ class Worker:
         log.info("stopped")
         return int(controller.exitcode or 0)
 
-    def _run(self, *keys: str) -> None:
+    def _task(self, stage: Stage, handle: Callable[..., None]) -> Callable[..., None]:
+        def task(*keys: str) -> None:
+            self._run(stage, handle, *keys)
+
+        return task
+
+    def _run(self, stage: Stage, handle: Callable[..., None], *keys: str) -> None:
         with self._counting:
             self._started += 1
             self._running += 1
         try:
-            self._handle(*keys)
+            handle(*keys)
         except Exception:
-            log.exception("%s of %s broke off; the keeper brings it back", self._stage, keys[0])
+            log.exception("%s of %s broke off; the keeper brings it back", stage, keys[0])
         finally:
             with self._counting:
                 self._running -= 1
@@ -111,7 +115,7 @@ class Worker:
 
     def _sighting(self) -> Sighting:
         try:
-            queued: int | None = self._broker.queue_length(self._stage)
+            queued: int | None = sum(self._broker.queue_length(stage) for stage in self._stages)
         except BrokerUnavailable:
             queued = None
         with self._counting:
@@ -119,11 +123,11 @@ class Worker:
 
 
 def _controller(
-    app: Celery, stage: Stage, concurrency: int, ready: Callable[[Any], None]
+    app: Celery, stages: Sequence[Stage], concurrency: int, ready: Callable[[Any], None]
 ) -> WorkController:
     return app.WorkController(
-        hostname=f"{stage.value}-{os.getpid()}@{socket.gethostname()}",
-        queues=[stage.value],
+        hostname=f"{stages[0].value}-{os.getpid()}@{socket.gethostname()}",
+        queues=[stage.value for stage in stages],
         pool="threads",
         concurrency=concurrency,
         ready_callback=ready,

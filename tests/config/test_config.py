@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.config import ConfigurationError, Destination, Settings, load_settings, masked
+from service.config import ConfigurationError, Settings, load_settings, masked
+from service.destination import DimseDestination
 
 Written = Callable[[str], Path]
 
@@ -83,7 +84,7 @@ def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> N
 
     settings = load_settings()
 
-    assert settings.destinations == (Destination(name="pacs", host="h", port=104, ae_title="P"),)
+    assert settings.destinations == (DimseDestination(name="pacs", host="h", port=104, ae_title="P"),)
     assert settings.ingest.calling_ae_titles == ("US1", "US2")
 
 

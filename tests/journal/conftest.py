@@ -185,7 +185,7 @@ def analysed(
         key = journal.record_received(image(number)).key
         job = journal.lease_analysis(key, 10)
         assert job is not None
-        assert journal.record_outcome(job, scored, destinations)
+        assert journal.record_outcome(job, scored, dict.fromkeys(destinations, scored.objects))
         return key
 
     return make

@@ -41,7 +41,7 @@ def receive(journal: Journal, url: str, keys: Sequence[str]) -> None:
 def receive_half(journal: Journal, url: str, keys: Sequence[str]) -> None:
     """Get as far as an insertion that is not committed, and stay there."""
     with Database(url).writing() as connection:
-        receiving.record(connection, image(keys[0]), datetime.now(UTC))
+        receiving.record(connection, image(keys[0]), datetime.now(UTC), quiet_seconds=None)
         print("inserted", flush=True)
         time.sleep(60)
 

@@ -82,11 +82,11 @@ def test_who_lost_the_lease_to_another_changes_nothing(
 
     assert not journal.renew_analysis(slow, 10)
     journal.record_analysis_failure(slow, "DecodeError", retry_in=None)
-    assert not journal.record_outcome(slow, not_analysable, ["pacs"])
+    assert not journal.record_outcome(slow, not_analysable, {"pacs": not_analysable.objects})
     assert state(journal, key) is ImageState.RECEIVED
 
-    assert journal.record_outcome(fast, scored, ["pacs"])
-    assert not journal.record_outcome(slow, not_analysable, ["pacs"])
+    assert journal.record_outcome(fast, scored, {"pacs": scored.objects})
+    assert not journal.record_outcome(slow, not_analysable, {"pacs": not_analysable.objects})
     row = journal.image(key)
     assert row is not None
     assert row.outcome == scored
@@ -100,7 +100,7 @@ def test_who_is_late_but_was_not_replaced_may_still_finish(
     clock.forward(60)
     assert journal.renew_analysis(job, 10)
     clock.forward(60)
-    assert journal.record_outcome(job, scored, ["pacs"])
+    assert journal.record_outcome(job, scored, {"pacs": scored.objects})
 
 
 def test_an_outcome_is_read_as_it_was_written(
@@ -108,7 +108,7 @@ def test_an_outcome_is_read_as_it_was_written(
 ) -> None:
     job = lease(journal, key)
     clock.forward(2)
-    journal.record_outcome(job, scored, ["pacs", "research"])
+    journal.record_outcome(job, scored, {"pacs": scored.objects, "research": scored.objects})
 
     row = journal.image(key)
 
@@ -125,7 +125,7 @@ def test_an_outcome_is_read_as_it_was_written(
 def test_a_reason_is_an_outcome_that_is_delivered_too(
     journal: Journal, key: str, not_analysable: AnalysisOutcome
 ) -> None:
-    journal.record_outcome(lease(journal, key), not_analysable, ["pacs"])
+    journal.record_outcome(lease(journal, key), not_analysable, {"pacs": not_analysable.objects})
 
     row = journal.image(key)
 
@@ -137,8 +137,8 @@ def test_a_reason_is_an_outcome_that_is_delivered_too(
 
 def test_an_outcome_is_recorded_once(journal: Journal, key: str, scored: AnalysisOutcome) -> None:
     job = lease(journal, key)
-    assert journal.record_outcome(job, scored, ["pacs"])
-    assert not journal.record_outcome(job, scored, ["pacs"])
+    assert journal.record_outcome(job, scored, {"pacs": scored.objects})
+    assert not journal.record_outcome(job, scored, {"pacs": scored.objects})
     assert journal.counts().deliveries["pacs", DeliveryState.PENDING] == 1
 
 
@@ -147,7 +147,7 @@ def test_with_nothing_or_nowhere_to_send_the_outcome_is_the_end(
     journal: Journal, key: str, clock, objects: tuple[str, ...], destinations: list[str]
 ) -> None:
     outcome = AnalysisOutcome(ImageState.NOT_ANALYSABLE, "ab", objects, reason="undecodable")
-    journal.record_outcome(lease(journal, key), outcome, destinations)
+    journal.record_outcome(lease(journal, key), outcome, dict.fromkeys(destinations, objects))
     clock.forward(3600)
 
     assert state(journal, key) is ImageState.NOT_ANALYSABLE
@@ -157,7 +157,7 @@ def test_with_nothing_or_nowhere_to_send_the_outcome_is_the_end(
 def test_an_analysis_cannot_end_in_any_other_state(journal: Journal, key: str) -> None:
     job = lease(journal, key)
     with pytest.raises(ValueError, match="delivered"):
-        journal.record_outcome(job, AnalysisOutcome(ImageState.DELIVERED, "ab"), ["pacs"])
+        journal.record_outcome(job, AnalysisOutcome(ImageState.DELIVERED, "ab"), {})
     assert state(journal, key) is ImageState.RECEIVED
 
 
@@ -186,7 +186,7 @@ def test_success_forgets_the_error(
 ) -> None:
     journal.record_analysis_failure(lease(journal, key), "OutOfMemory", retry_in=2)
     clock.forward(2)
-    journal.record_outcome(lease(journal, key), scored, [])
+    journal.record_outcome(lease(journal, key), scored, {})
 
     row = journal.image(key)
 

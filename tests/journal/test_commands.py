@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from service.cli.replay import replay
+from service.cli.images import replay
 from service.cli.status import status
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState, ReceivedImage
@@ -62,7 +62,7 @@ def one_of_each(
     journal.record_received(image(2, ignored_reason="structured-report"))
     job = journal.lease_analysis(journal.record_received(image(3)).key, 10)
     assert job is not None
-    journal.record_outcome(job, not_analysable, [])
+    journal.record_outcome(job, not_analysable, {})
     for number in (4, 5):
         delivery = journal.lease_delivery(analysed(number, "pacs"), "pacs", 10)
         assert delivery is not None
@@ -85,12 +85,20 @@ def test_status_as_json(command: Command, image: Image) -> None:
         "not_analysable": 1,
         "failed": 0,
         "delivered": 1,
+        "withdrawn": 0,
     }
+    assert told["studies"] == {"pending": 0, "summarised": 0, "failed": 0}
     assert told["not_analysable"] == {"colour-doppler": 1}
     assert told["waiting"]["analysis"]["jobs"] == 1
     assert told["waiting"]["analysis"]["oldest_seconds"] > 1
     assert told["deliveries"] == {
-        "pacs": {"pending": 1, "delivered": 1, "failed": 0, "last_error": "no connection"}
+        "pacs": {
+            "pending": 1,
+            "delivered": 1,
+            "failed": 0,
+            "cancelled": 0,
+            "last_error": "no connection",
+        }
     }
     newest = {each["key"]: each for each in told["newest"]}
     assert len(newest) == 5
@@ -107,7 +115,7 @@ def test_status_for_a_person(command: Command, image: Image) -> None:
     assert result.exit_code == 0
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
     assert ["delivered", "1"] in rows
-    assert ["pacs", "1", "1", "0", "no connection"] in rows
+    assert ["pacs", "1", "1", "0", "0", "no connection"] in rows
     assert [image(4).key, "delivered", "0.750 malignant", ""] in rows
     assert [image(3).key, "not_analysable", "", "colour-doppler"] in rows
 

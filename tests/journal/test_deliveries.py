@@ -34,19 +34,19 @@ def test_a_lease_names_what_is_to_be_sent(journal: Journal, analysed: Analysed) 
 
     assert job.objects == ("sr.dcm", "sc.dcm")
     assert (job.destination, job.attempt, job.refusals) == ("pacs", 1, 0)
-    assert journal.lease_delivery(job.key, "elsewhere", 10) is None
+    assert journal.lease_delivery(job.parcel, "elsewhere", 10) is None
 
 
 def test_one_worker_delivers_at_a_time(journal: Journal, analysed: Analysed, clock) -> None:
     first = lease(journal, analysed(1, "pacs"))
     clock.forward(9)
-    assert journal.lease_delivery(first.key, "pacs", 10) is None
+    assert journal.lease_delivery(first.parcel, "pacs", 10) is None
     assert journal.renew_delivery(first, 10)
     clock.forward(9)
-    assert journal.lease_delivery(first.key, "pacs", 10) is None
+    assert journal.lease_delivery(first.parcel, "pacs", 10) is None
     clock.forward(1)
 
-    assert lease(journal, first.key).attempt == 2
+    assert lease(journal, first.parcel).attempt == 2
     assert not journal.renew_delivery(first, 10)
 
 
@@ -72,11 +72,11 @@ def test_what_the_destination_stored_counts_even_after_the_lease(
 ) -> None:
     slow = lease(journal, analysed(1, "pacs"))
     clock.forward(11)
-    fast = lease(journal, slow.key)
+    fast = lease(journal, slow.parcel)
 
     assert journal.record_delivered(slow)
     assert not journal.record_delivered(fast)
-    assert state(journal, slow.key) is ImageState.DELIVERED
+    assert state(journal, slow.parcel) is ImageState.DELIVERED
 
 
 def test_who_lost_the_lease_cannot_report_a_failure(
@@ -84,11 +84,11 @@ def test_who_lost_the_lease_cannot_report_a_failure(
 ) -> None:
     slow = lease(journal, analysed(1, "pacs"))
     clock.forward(11)
-    fast = lease(journal, slow.key)
+    fast = lease(journal, slow.parcel)
 
     journal.record_delivery_failure(slow, "refused", retry_in=None, refused=True)
 
-    assert state(journal, slow.key) is ImageState.ANALYSED
+    assert state(journal, slow.parcel) is ImageState.ANALYSED
     assert journal.renew_delivery(fast, 10)
 
 

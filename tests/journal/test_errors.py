@@ -73,20 +73,20 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_what_failed_in_the_middle_is_undone(journal: Journal, image: Image, scored) -> None:
-    """The second delivery breaks the unique key: state, result and first delivery go as well."""
+    """The second delivery has no destination: state, result and first delivery go as well."""
     key = journal.record_received(image(1)).key
     job = journal.lease_analysis(key, 10)
     assert job is not None
 
     with pytest.raises(JournalError):
-        journal.record_outcome(job, scored, ["pacs", "pacs"])
+        journal.record_outcome(job, scored, {"pacs": scored.objects, None: scored.objects})
 
     row = journal.image(key)
     assert row is not None
     assert row.state == "received"
     assert row.outcome is None
     assert row.deliveries == ()
-    assert journal.record_outcome(job, scored, ["pacs"])
+    assert journal.record_outcome(job, scored, {"pacs": scored.objects})
 
 
 def test_the_disk_is_full(tmp_path: Path, image: Image) -> None:

@@ -123,7 +123,7 @@ def test_a_result_was_just_published_by_the_analysis(
     clock.forward(3600)
     job = journal.lease_analysis(key, 10)
     assert job is not None
-    journal.record_outcome(job, scored, ["pacs"])
+    journal.record_outcome(job, scored, {"pacs": scored.objects})
     assert journal.overdue(GRACE) == []
     clock.forward(GRACE)
     assert journal.overdue(GRACE) == [Overdue(Stage.DELIVERY, key, "pacs")]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from service.journal.journal import Journal
-from service.journal.records import AnalysisOutcome, DeliveryState, ImageState, ReceivedImage, Stage
+from service.journal.records import (
+    AnalysisOutcome,
+    DeliveryState,
+    ImageState,
+    ReceivedImage,
+    Stage,
+    StudyState,
+)
 
 Image = Callable[..., ReceivedImage]
 Analysed = Callable[..., str]
@@ -16,8 +23,9 @@ def test_an_empty_journal_counts_zero_everywhere(journal: Journal) -> None:
 
     assert counts.images == dict.fromkeys(ImageState, 0)
     assert counts.deliveries == {}
-    assert counts.waiting == {Stage.ANALYSIS: 0, Stage.DELIVERY: 0}
-    assert counts.oldest_waiting_seconds == {Stage.ANALYSIS: 0, Stage.DELIVERY: 0}
+    assert counts.studies == dict.fromkeys(StudyState, 0)
+    assert counts.waiting == dict.fromkeys(Stage, 0)
+    assert counts.oldest_waiting_seconds == dict.fromkeys(Stage, 0)
     assert journal.images() == []
     assert journal.image("0" * 32) is None
 
@@ -35,7 +43,7 @@ def test_counts(
     journal.record_delivered(done)
     job = journal.lease_analysis(journal.record_received(image(6)).key, 10)
     assert job is not None
-    journal.record_outcome(job, not_analysable, [])
+    journal.record_outcome(job, not_analysable, {})
     clock.forward(5)
 
     counts = journal.counts()
@@ -47,18 +55,25 @@ def test_counts(
         ImageState.NOT_ANALYSABLE: 1,
         ImageState.FAILED: 0,
         ImageState.DELIVERED: 1,
+        ImageState.WITHDRAWN: 0,
     }
     assert counts.deliveries == {
         ("pacs", DeliveryState.PENDING): 1,
         ("pacs", DeliveryState.DELIVERED): 1,
         ("pacs", DeliveryState.FAILED): 0,
+        ("pacs", DeliveryState.CANCELLED): 0,
         ("research", DeliveryState.PENDING): 1,
         ("research", DeliveryState.DELIVERED): 0,
         ("research", DeliveryState.FAILED): 0,
+        ("research", DeliveryState.CANCELLED): 0,
     }
     assert counts.not_analysable == {"colour-doppler": 1}
-    assert counts.waiting == {Stage.ANALYSIS: 2, Stage.DELIVERY: 2}
-    assert counts.oldest_waiting_seconds == {Stage.ANALYSIS: 65, Stage.DELIVERY: 5}
+    assert counts.waiting == {Stage.ANALYSIS: 2, Stage.DELIVERY: 2, Stage.SUMMARY: 0}
+    assert counts.oldest_waiting_seconds == {
+        Stage.ANALYSIS: 65,
+        Stage.DELIVERY: 5,
+        Stage.SUMMARY: 0,
+    }
 
 
 def test_the_newest_images_come_first_and_the_oldest_keys(

@@ -63,7 +63,7 @@ def test_an_image_that_was_not_analysable_is_so_again(
     key = journal.record_received(image(1)).key
     job = journal.lease_analysis(key, 10)
     assert job is not None
-    journal.record_outcome(job, not_analysable, ["pacs"])
+    journal.record_outcome(job, not_analysable, {"pacs": not_analysable.objects})
     fail_delivery(journal, key)
 
     assert journal.replay([key]) == 1

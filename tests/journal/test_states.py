@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from service.journal.records import DeliveryState, ImageState
-from service.journal.states import DELIVERY_TRANSITIONS, IMAGE_TRANSITIONS, Transition
+from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.states import (
+    DELIVERY_TRANSITIONS,
+    IMAGE_TRANSITIONS,
+    STUDY_TRANSITIONS,
+    Transition,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 
@@ -22,10 +27,17 @@ def documented(section: str) -> list[tuple[tuple[str, ...], str, str]]:
 
 @pytest.mark.parametrize(
     ("section", "transitions"),
-    [("Image", IMAGE_TRANSITIONS), ("Delivery", DELIVERY_TRANSITIONS)],
+    [
+        ("Image", IMAGE_TRANSITIONS),
+        ("Delivery", DELIVERY_TRANSITIONS),
+        ("Study", STUDY_TRANSITIONS),
+    ],
 )
 def test_the_document_shows_the_codes_table(
-    section: str, transitions: Iterable[Transition[ImageState] | Transition[DeliveryState]]
+    section: str,
+    transitions: Iterable[
+        Transition[ImageState] | Transition[DeliveryState] | Transition[StudyState]
+    ],
 ) -> None:
     assert documented(section) == [
         (tuple(each.before), each.event, each.after) for each in transitions
@@ -34,7 +46,11 @@ def test_the_document_shows_the_codes_table(
 
 @pytest.mark.parametrize(
     ("states", "transitions"),
-    [(ImageState, IMAGE_TRANSITIONS), (DeliveryState, DELIVERY_TRANSITIONS)],
+    [
+        (ImageState, IMAGE_TRANSITIONS),
+        (DeliveryState, DELIVERY_TRANSITIONS),
+        (StudyState, STUDY_TRANSITIONS),
+    ],
 )
 def test_every_state_can_be_reached(states, transitions) -> None:
     reached = {each.after for each in transitions if not each.before}

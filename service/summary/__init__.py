@@ -1,0 +1,1 @@
+"""Summarising: one report for a study that has been quiet for a while."""

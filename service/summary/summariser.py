@@ -1,0 +1,162 @@
+"""The summary of a study: lease, the images' results from the journal, one report, deliveries."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from dicom_sr.study_report import ImageResult, Scored, build_study_report
+from pydicom import dcmread
+
+from dicom_sr.finding import Box, Decision, ModelIdentity, NotAnalysed
+from dicom_sr.reference import InstanceReference
+from service.backoff import wait_seconds
+from service.config import Settings
+from service.destination import ObjectKind
+from service.journal.journal import Journal
+from service.journal.lease import keep_alive
+from service.journal.records import AnalysisOutcome, Basis, ImageRow, SummaryJob
+from service.log import fault
+from service.monitoring.metrics import Metrics
+from service.queue.publisher import BrokerUnavailable
+from service.results import (
+    FILES,
+    SUMMARY_ALONE_FILE,
+    SUMMARY_FILE,
+    InvalidObject,
+    ResultCheck,
+    parcels_for,
+)
+from service.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_Told = tuple[ImageRow, AnalysisOutcome, str]
+"""An image of a study, the result that holds, and its parcel."""
+
+
+class Summariser:
+    """Runs in the worker's threads; safe to call twice for one study, at once or later.
+
+    publish_delivery: called with ``parcel, destination``; may raise BrokerUnavailable.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        publish_delivery: Callable[[str, str], None],
+        metrics: Metrics,
+    ) -> None:
+        self._destinations = settings.destinations
+        self._retry = settings.retry
+        self._lease_seconds = settings.keeper.lease
+        self._check = ResultCheck(settings.results.dciodvfy)
+        self._spool = spool
+        self._journal = journal
+        self._publish_delivery = publish_delivery
+        self._metrics = metrics
+
+    def run(self, key: str) -> None:
+        """Summarise the study, unless it is not quiet, or somebody else is at it.
+
+        A summary that breaks off is recorded and tried again later. Raises JournalError; the lease
+        then runs out, and the keeper brings the job back.
+        """
+        job = self._journal.lease_summary(key, self._lease_seconds)
+        if job is None:
+            return
+        with keep_alive(
+            lambda: self._journal.renew_summary(job, self._lease_seconds), self._lease_seconds / 3
+        ):
+            images = [
+                (row, row.outcome, row.parcel)
+                for row in self._journal.study_images(job.study_instance_uid)
+                if row.outcome and row.outcome.objects and row.parcel
+            ]
+            basis = tuple((row.key, row.edition) for row, _, _ in images)
+            if not images or basis == job.known:
+                self._journal.record_nothing_new(job)
+                return
+            try:
+                files = self._files(job, images)
+                self._spool.write_results(job.parcel, files)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
+                self._record_failure(job, error)
+                return
+        self._record(job, basis, [name for name, _ in files])
+
+    def _record(self, job: SummaryJob, basis: Basis, names: Sequence[str]) -> None:
+        parcels = parcels_for(self._destinations, names)
+        if not self._journal.record_summary(job, basis, parcels):
+            log.info("%s changed while it was summarised", job.key)
+            return
+        log.info("%s summary %d of %d images", job.key, job.number, len(basis))
+        for destination in parcels:
+            try:
+                self._publish_delivery(job.parcel, destination)
+            except BrokerUnavailable:
+                self._metrics.publish_failures.inc()
+
+    def _files(self, job: SummaryJob, images: Sequence[_Told]) -> list[tuple[str, bytes]]:
+        """The forms that the destinations want. Raises InvalidObject, OSError, ReportError."""
+        results = [self._result(*told) for told in images]
+        headers = [result.image for result in results]
+        files = []
+        for name, with_reports in ((SUMMARY_FILE, True), (SUMMARY_ALONE_FILE, False)):
+            if not parcels_for(self._destinations, [name]):
+                continue
+            report = build_study_report(
+                results,
+                number=job.number,
+                with_reports=with_reports,
+                started_at=job.started_at.astimezone(),
+                predecessor=self._predecessor(job, name),
+            )
+            files.append((name, self._check.part10(name, report, headers[0], headers[1:])))
+        return files
+
+    def _predecessor(self, job: SummaryJob, name: str) -> InstanceReference | None:
+        return None if job.replaces is None else self._spool.reference(job.replaces, name)
+
+    def _result(self, row: ImageRow, outcome: AnalysisOutcome, parcel: str) -> ImageResult:
+        # Its analysis has read the header before, within limits, in a process of its own.
+        header = dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
+        return ImageResult(
+            image=header,
+            result=_said(outcome),
+            model=ModelIdentity(outcome.model_name, outcome.model_version, outcome.model_sha256),
+            report=self._spool.reference(parcel, FILES[ObjectKind.REPORT]),
+        )
+
+    def _record_failure(self, job: SummaryJob, error: Exception) -> None:
+        invalid = isinstance(error, InvalidObject)  # and would be so again
+        if invalid:
+            self._metrics.invalid_objects.inc()
+        final = invalid or job.attempt >= self._retry.analysis_attempts
+        wait = None if final else wait_seconds(job.attempt, self._retry, random.random())  # noqa: S311
+        text = str(error) if invalid else f"the summary broke off: {fault(error)}"
+        log.error("%s summary, attempt %d: %s", job.key, job.attempt, text)
+        self._journal.record_summary_failure(job, text, wait)
+
+
+def _said(outcome: AnalysisOutcome) -> Scored | NotAnalysed:
+    if (
+        outcome.frame is None
+        or outcome.region is None
+        or outcome.probability_malignant is None
+        or outcome.threshold is None
+        or outcome.decision is None
+    ):
+        return NotAnalysed(outcome.reason or "", outcome.reason_text or "")
+    return Scored(
+        frame=outcome.frame,
+        frames_scored=outcome.frames_scored or 1,
+        probability_malignant=outcome.probability_malignant,
+        threshold=outcome.threshold,
+        decision=Decision(outcome.decision),
+        region=Box(*outcome.region),
+        unlike_training=outcome.unlike_training,
+    )

@@ -1,0 +1,109 @@
+"""Taking a result back: a rejection note, and the report that replaces what was said."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from pydicom import dcmread
+
+from dicom_sr.finding import ModelIdentity, NotAnalysed
+from dicom_sr.rejection_note import RejectionReason, build_rejection_note
+from dicom_sr.report import build_report
+from service.config import Settings
+from service.destination import ObjectKind
+from service.journal.journal import Journal
+from service.journal.records import AnalysisOutcome, ImageRow, ImageState
+from service.journal.states import RESULT_WITHDRAWN
+from service.results import FILES, REJECTION_FILE, ResultCheck, parcels_for
+from service.spool import Spool
+
+_TEXT = {
+    RejectionReason.QUALITY: "The AI result was rejected for quality reasons and withdrawn.",
+    RejectionReason.PATIENT_SAFETY: "The AI result was rejected for patient safety and withdrawn.",
+}
+
+
+class NothingToWithdraw(Exception):
+    """The image has no result that could be taken back; the text says why."""
+
+
+class Withdrawal:
+    """Withdraws results in the manner of IHE IOCM (RAD-66, RAD-67)."""
+
+    def __init__(self, settings: Settings, spool: Spool, journal: Journal) -> None:
+        self._destinations = settings.destinations
+        self._check = ResultCheck(settings.results.dciodvfy)
+        self._spool = spool
+        self._journal = journal
+
+    def withdraw(self, row: ImageRow, reason: RejectionReason, words: str) -> None:
+        """Reject every object of the image that may be in a PACS, and say so in a report.
+
+        words: why, for the reader in the PACS; kept nowhere else.
+        Raises NothingToWithdraw, InvalidObject, JournalError, or OSError where the spool lacks a
+        file.
+        """
+        outcome = row.outcome
+        if outcome is None or not outcome.objects:
+            raise NothingToWithdraw("there is no result")
+        if row.state not in RESULT_WITHDRAWN.before:
+            raise NothingToWithdraw(f"it is {row.state}")
+        parcel = secrets.token_hex(16)
+        files = self._files(row, outcome, reason, words)
+        self._spool.write_results(parcel, files)
+        names = tuple(name for name, _ in files)
+        withdrawn = AnalysisOutcome(
+            state=ImageState.WITHDRAWN,
+            model_sha256=outcome.model_sha256,
+            model_name=outcome.model_name,
+            model_version=outcome.model_version,
+            objects=names,
+            uids=self._spool.uids(parcel, names),
+            reason=f"withdrawn-{reason}",
+            reason_text=_TEXT[reason],
+        )
+        receivers = {delivery.destination for delivery in row.deliveries}
+        parcels = parcels_for(
+            [each for each in self._destinations if each.name in receivers], names
+        )
+        if not self._journal.withdraw(row, parcel, withdrawn, parcels):
+            raise NothingToWithdraw("it has just changed: look again")
+
+    def _files(
+        self, row: ImageRow, outcome: AnalysisOutcome, reason: RejectionReason, words: str
+    ) -> list[tuple[str, bytes]]:
+        header = dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
+        model = ModelIdentity(outcome.model_name, outcome.model_version, outcome.model_sha256)
+        edition, started_at = row.edition + 1, datetime.now(UTC).astimezone()
+        rejected = [
+            reference
+            for result in row.results
+            for name in result.outcome.objects
+            if (reference := self._spool.reference(result.parcel, name)) is not None
+        ]
+        note = build_rejection_note(
+            header,
+            rejected,
+            model,
+            reason,
+            words,
+            revision=row.revision,
+            started_at=started_at,
+            edition=edition,
+        )
+        files = [(REJECTION_FILE, self._check.part10(REJECTION_FILE, note, header))]
+        name = FILES[ObjectKind.REPORT]
+        predecessor = self._spool.reference(row.results[-1].parcel, name)
+        if predecessor is not None:
+            report = build_report(
+                header,
+                NotAnalysed(f"withdrawn-{reason}", f"{_TEXT[reason]} {words}"),
+                model,
+                revision=row.revision,
+                started_at=started_at,
+                edition=edition,
+                predecessor=predecessor,
+            )
+            files.append((name, self._check.part10(name, report, header)))
+        return files
