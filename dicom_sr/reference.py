@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from dicom_sr.source import read_source
+from dicom_sr.source import SourceImage, read_source
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class InstanceReference:
 
 def reference_to(data_set: Dataset) -> InstanceReference:
     """Raises ReportError if the data set lacks one of the four UIDs."""
-    image = read_source(data_set)
+    return reference_to_image(read_source(data_set))
+
+
+def reference_to_image(image: SourceImage) -> InstanceReference:
     return InstanceReference(
         image.study_instance_uid,
         image.series_instance_uid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -59,21 +59,21 @@ def percentages(score: Score) -> tuple[float, float, float]:
 
 
 def measurement_report(
-    models: Iterable[ModelIdentity],
+    models: Sequence[ModelIdentity],
     images: Iterable[SourceImage],
     groups: list[Dataset],
     evaluations: list[Dataset],
 ) -> Dataset:
     """The root of the content tree (TID 1500 Measurement Report).
 
-    models: the observers.
+    models: at least one; together they are the observer.
     images: all that the report is about.
     groups: measurement groups; without any, the report has no Imaging Measurements.
     evaluations: content of the Qualitative Evaluations.
     """
     items = [
         code(HAS_CONCEPT_MOD, codes.LANGUAGE_OF_CONTENT, codes.LANGUAGE_EN_US),
-        *(item for model in models for item in device_observer(model)),
+        *device_observer(*models),
         code(HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.ULTRASONOGRAPHY_OF_BREAST),
         _image_library(images),
     ]
@@ -83,14 +83,17 @@ def measurement_report(
     return container(None, codes.IMAGING_MEASUREMENT_REPORT, items, "1500")
 
 
-def device_observer(model: ModelIdentity) -> list[Dataset]:
-    """Observer Context (TID 1002) of an algorithm (TID 1004)."""
+def device_observer(*models: ModelIdentity) -> list[Dataset]:
+    """Observer Context (TID 1002) of the algorithms as one device (TID 1004)."""
+    together = "|".join(model.sha256 for model in models)
     return [
         code(HAS_OBS_CONTEXT, codes.OBSERVER_TYPE, codes.DEVICE),
-        uid_reference(
-            HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_UID, identity.device_uid(model.sha256)
+        uid_reference(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_UID, identity.device_uid(together)),
+        text(
+            HAS_OBS_CONTEXT,
+            codes.DEVICE_OBSERVER_NAME,
+            ", ".join(model.name for model in models),
         ),
-        text(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_NAME, model.name),
         text(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MANUFACTURER, identity.MANUFACTURER),
         text(HAS_OBS_CONTEXT, codes.DEVICE_OBSERVER_MODEL_NAME, identity.MANUFACTURER_MODEL_NAME),
     ]
