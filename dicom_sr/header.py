@@ -147,6 +147,12 @@ def settle_character_set(result: Dataset, source: Dataset) -> None:
         result.SpecificCharacterSet = declared
 
 
+def has_undeclared_text(data_set: Dataset) -> bool:
+    """It has texts beyond ASCII and does not say in which character set they are."""
+    declared = header_text(data_set, "SpecificCharacterSet")
+    return not declared and not all(text.isascii() for text in _texts(data_set))
+
+
 def _put(header: Dataset, keyword: str, text: str) -> None:
     """Set an attribute without pydicom's check, whose warnings would show the patient's data."""
     tag = tag_for_keyword(keyword)

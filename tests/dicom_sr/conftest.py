@@ -18,7 +18,16 @@ from pydicom.pixels import apply_color_lut, pixel_array
 from pydicom.uid import UID
 
 from dicom_sr.finding import Box, Finding, ModelIdentity
+from dicom_sr.identity import ResultKind
+from dicom_sr.key_objects import build_key_objects
 from dicom_sr.part10 import part10_bytes
+from dicom_sr.presentation_state import build_presentation_state
+from dicom_sr.reference import reference_to
+from dicom_sr.rejection_note import RejectionReason, build_rejection_note
+from dicom_sr.report import build_report
+from dicom_sr.secondary_capture import build_secondary_capture
+from dicom_sr.segmentation import build_segmentation
+from dicom_sr.study_report import ImageResult, Scored, build_study_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STARTED_AT = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
@@ -201,6 +210,60 @@ def source() -> Dataset:
     header.Rows = 200
     header.Columns = 300
     return header
+
+
+@pytest.fixture(scope="session")
+def our_objects(
+    model: ModelIdentity, started_at: datetime, make_finding: Callable[..., Finding]
+) -> Callable[[Dataset], dict[ResultKind, Dataset]]:
+    """``our_objects(source)``: one object of each kind for an image of at least 220 × 130 pixels.
+
+    The reports replace earlier ones; the key objects and the rejection note refer to the report
+    and to the overlay.
+    """
+
+    def build(source: Dataset) -> dict[ResultKind, Dataset]:
+        finding = make_finding(Box(20, 10, 220, 130))
+        now = {"revision": 0, "started_at": started_at}
+        overlay = np.full((150, 240, 3), 90, dtype=np.uint8)
+        earlier = build_report(source, finding, model, **now)
+        report = build_report(
+            source, finding, model, **now, edition=1, predecessor=reference_to(earlier)
+        )
+        capture = build_secondary_capture(source, overlay, finding, model, **now)
+        referred = [reference_to(capture), reference_to(report)]
+        reason = RejectionReason.QUALITY
+        scored = Scored(
+            finding.frame,
+            finding.frames_scored,
+            finding.probability_malignant,
+            finding.threshold,
+            finding.decision,
+            finding.region,
+            finding.unlike_training,
+        )
+        segmentation = build_segmentation(source, finding, model, **now)
+        state = build_presentation_state(source, finding, model, **now)
+        assert segmentation is not None
+        assert state is not None
+        return {
+            ResultKind.REPORT: report,
+            ResultKind.OVERLAY: capture,
+            ResultKind.SEGMENTATION: segmentation,
+            ResultKind.KEY_OBJECTS: build_key_objects(source, finding, model, referred, **now),
+            ResultKind.PRESENTATION_STATE: state,
+            ResultKind.REJECTION_NOTE: build_rejection_note(
+                source, referred, model, reason, "The probe was on the phantom.", **now
+            ),
+            ResultKind.STUDY_REPORT: build_study_report(
+                [ImageResult(source, scored, model, reference_to(report))],
+                number=1,
+                with_reports=True,
+                started_at=started_at,
+            ),
+        }
+
+    return build
 
 
 @pytest.fixture(scope="session")
