@@ -23,12 +23,33 @@ def cam_contour(cam: NDArray[np.float32], region: Box) -> NDArray[np.float64] | 
     maximum = float(cam.max())
     if maximum <= 0:
         return None
-    # A rim of zeros closes the lines that would leave the CAM.
-    padded = np.pad(cam.astype(np.float64), 1)
-    lines = contour_generator(z=padded).lines(LEVEL * maximum)
+    x, y, z = _surroundings(cam, LEVEL * maximum)
+    lines = contour_generator(x, y, z).lines(LEVEL * maximum)
     largest = max((np.asarray(line, dtype=np.float64) for line in lines), key=_area)
-    inside = np.clip(largest - 0.5, 0, (region.width, region.height))
+    inside = np.clip(largest, 0, (region.width, region.height))
     return simplify(inside + np.array([region.left, region.top]), _TOLERANCE)
+
+
+def _surroundings(
+    cam: NDArray[np.float32], level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The part of the CAM that lies above the level, and one pixel around it.
+
+    Beyond the CAM there are zeros, which close the lines that would leave it.
+    Returns columns ``(w,)`` and rows ``(h,)`` of the pixels' centres, and the values ``(h, w)``.
+    """
+    # A level that is rounded down to float32 leaves nothing out.
+    above = cam >= np.nextafter(np.float32(level), np.float32(0))
+    rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
+    top, bottom, left, right = rows[0] - 1, rows[-1] + 2, columns[0] - 1, columns[-1] + 2
+    values = np.zeros((bottom - top, right - left))
+    height, width = cam.shape
+    known = cam[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    first_row, first_column = max(-top, 0), max(-left, 0)
+    values[first_row : first_row + known.shape[0], first_column : first_column + known.shape[1]] = (
+        known
+    )
+    return np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5, values
 
 
 def simplify(polygon: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
