@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pydicom import dcmread
-from pydicom.filereader import read_file_meta_info
 
 from dicom_sr.reference import InstanceReference, reference_to
 
@@ -52,13 +51,6 @@ class Spool:
         if not path.is_file():
             return None
         return reference_to(dcmread(path, stop_before_pixels=True, specific_tags=list(_UIDS)))
-
-    def uids(self, parcel: str, names: Iterable[str]) -> tuple[str, ...]:
-        """SOP Instance UIDs of a parcel's objects."""
-        folder = self.results_folder(parcel)
-        return tuple(
-            str(read_file_meta_info(folder / name).MediaStorageSOPInstanceUID) for name in names
-        )
 
     def keep_image(self, key: str, temporary: Path) -> Path:
         """Make a file of ``incoming/`` that is complete and fsynced the image ``key``, durably."""

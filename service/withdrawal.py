@@ -6,6 +6,7 @@ import secrets
 from datetime import UTC, datetime
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from dicom_sr.finding import ModelIdentity, NotAnalysed
 from dicom_sr.rejection_note import RejectionReason, build_rejection_note
@@ -50,16 +51,20 @@ class Withdrawal:
         if row.state not in RESULT_WITHDRAWN.before:
             raise NothingToWithdraw(f"it is {row.state}")
         parcel = secrets.token_hex(16)
-        files = self._files(row, outcome, reason, words)
-        self._spool.write_results(parcel, files)
-        names = tuple(name for name, _ in files)
+        objects = self._objects(row, outcome, reason, words)
+        header = self._header(row)
+        self._spool.write_results(
+            parcel,
+            [(name, self._check.part10(name, each, header)) for name, each in objects.items()],
+        )
+        names = tuple(objects)
         withdrawn = AnalysisOutcome(
             state=ImageState.WITHDRAWN,
             model_sha256=outcome.model_sha256,
             model_name=outcome.model_name,
             model_version=outcome.model_version,
             objects=names,
-            uids=self._spool.uids(parcel, names),
+            uids=tuple(str(each.SOPInstanceUID) for each in objects.values()),
             reason=f"withdrawn-{reason}",
             reason_text=_TEXT[reason],
         )
@@ -70,10 +75,14 @@ class Withdrawal:
         if not self._journal.withdraw(row, parcel, withdrawn, parcels):
             raise NothingToWithdraw("it has just changed: look again")
 
-    def _files(
+    def _header(self, row: ImageRow) -> Dataset:
+        return dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
+
+    def _objects(
         self, row: ImageRow, outcome: AnalysisOutcome, reason: RejectionReason, words: str
-    ) -> list[tuple[str, bytes]]:
-        header = dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
+    ) -> dict[str, Dataset]:
+        """By file name."""
+        header = self._header(row)
         model = ModelIdentity(outcome.model_name, outcome.model_version, outcome.model_sha256)
         edition, started_at = row.edition + 1, datetime.now(UTC).astimezone()
         rejected = [
@@ -92,11 +101,11 @@ class Withdrawal:
             started_at=started_at,
             edition=edition,
         )
-        files = [(REJECTION_FILE, self._check.part10(REJECTION_FILE, note, header))]
+        objects = {REJECTION_FILE: note}
         name = FILES[ObjectKind.REPORT]
         predecessor = self._spool.reference(row.results[-1].parcel, name)
         if predecessor is not None:
-            report = build_report(
+            objects[name] = build_report(
                 header,
                 NotAnalysed(f"withdrawn-{reason}", f"{_TEXT[reason]} {words}"),
                 model,
@@ -105,5 +114,4 @@ class Withdrawal:
                 edition=edition,
                 predecessor=predecessor,
             )
-            files.append((name, self._check.part10(name, report, header)))
-        return files
+        return objects

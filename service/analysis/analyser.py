@@ -26,7 +26,7 @@ from service.analysis.screening import Screened, screen_frame, screen_header
 from service.config import AnalysisSettings
 from service.destination import ObjectKind
 from service.journal.records import AnalysisOutcome, ImageState
-from service.results import PICTURE_FILE, ResultCheck
+from service.results import ResultCheck
 from service.still_image import wrap_pixels
 
 _LONGEST_UID = 64
@@ -131,7 +131,7 @@ class Analyser:
         result = self._examine(path, header, frames, watch)
         try:
             with watch.measure("report"):
-                files = self._maker.files(
+                made = self._maker.make(
                     header,
                     result if isinstance(result, NotAnalysed) else result.finding,
                     None if isinstance(result, NotAnalysed) else result.frame,
@@ -142,10 +142,12 @@ class Analyser:
                 "incomplete-header", "The header lacks a UID that a report has to refer to."
             )
             return self._without_report(refusal, watch)
-        objects = tuple(name for name, _ in files if name != PICTURE_FILE)
         if isinstance(result, NotAnalysed):
-            return Analysis(self._refused(result, objects, watch, study), files)
-        return Analysis(self._analysed(result.finding, objects, watch, study), files)
+            outcome = self._refused(result, watch)
+        else:
+            outcome = self._analysed(result.finding, watch)
+        outcome = replace(outcome, objects=made.objects, uids=made.uids, study_instance_uid=study)
+        return Analysis(outcome, made.files)
 
     def _examine(
         self, path: Path, header: Dataset, frames: int, watch: _Stopwatch
@@ -218,35 +220,27 @@ class Analyser:
         return _Examined(replace(finding, cam=cam), best.frame)
 
     def _without_report(self, refusal: NotAnalysed, watch: _Stopwatch) -> Analysis:
-        return Analysis(self._refused(refusal, (), watch, None), ())
+        return Analysis(self._refused(refusal, watch), ())
 
-    def _refused(
-        self, refusal: NotAnalysed, objects: tuple[str, ...], watch: _Stopwatch, study: str | None
-    ) -> AnalysisOutcome:
+    def _refused(self, refusal: NotAnalysed, watch: _Stopwatch) -> AnalysisOutcome:
         manifest = self.package.manifest
         return AnalysisOutcome(
             state=ImageState.NOT_ANALYSABLE,
             model_sha256=manifest.sha256,
             model_name=manifest.name,
             model_version=manifest.version,
-            objects=objects,
-            study_instance_uid=study,
             reason=refusal.code,
             reason_text=refusal.text,
             stage_seconds=watch.seconds,
         )
 
-    def _analysed(
-        self, finding: Finding, objects: tuple[str, ...], watch: _Stopwatch, study: str | None
-    ) -> AnalysisOutcome:
+    def _analysed(self, finding: Finding, watch: _Stopwatch) -> AnalysisOutcome:
         box, manifest = finding.region, self.package.manifest
         return AnalysisOutcome(
             state=ImageState.ANALYSED,
             model_sha256=manifest.sha256,
             model_name=manifest.name,
             model_version=manifest.version,
-            objects=objects,
-            study_instance_uid=study,
             frame=finding.frame,
             frames_scored=finding.frames_scored,
             region=(box.left, box.top, box.right, box.bottom),
@@ -273,7 +267,7 @@ class Analyser:
             cam=np.zeros((edge, edge), dtype=np.float32),
         )
         source = wrap_pixels(frame, "warm-up")
-        self._maker.files(source, finding, frame, Edition(0, datetime.now(UTC)))
+        self._maker.make(source, finding, frame, Edition(0, datetime.now(UTC)))
 
 
 def chosen_frames(frames: int, stride: int, most: int) -> tuple[int, ...]:

@@ -8,7 +8,6 @@ from datetime import datetime
 from io import BytesIO
 
 import numpy as np
-from dicom_sr.presentation_state import build_presentation_state
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -16,6 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_sr.finding import Decision, Finding, ModelIdentity, NotAnalysed
 from dicom_sr.key_objects import build_key_objects
 from dicom_sr.overlay import draw_overlay
+from dicom_sr.presentation_state import build_presentation_state
 from dicom_sr.reference import InstanceReference, reference_to
 from dicom_sr.report import build_report
 from dicom_sr.secondary_capture import build_secondary_capture
@@ -23,7 +23,7 @@ from dicom_sr.segmentation import build_segmentation
 from service.destination import ObjectKind
 from service.results import FILES, PICTURE_FILE, ResultCheck
 
-Objects = Iterator[tuple[ObjectKind, Dataset]]
+_Objects = Iterator[tuple[ObjectKind, Dataset]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,18 @@ class Edition:
     predecessor: InstanceReference | None = None
 
 
+@dataclass(frozen=True)
+class Made:
+    """objects, uids: names and SOP Instance UIDs in the order of sending.
+
+    files: names and bytes of the objects, and of the picture.
+    """
+
+    objects: tuple[str, ...]
+    uids: tuple[str, ...]
+    files: tuple[tuple[str, bytes], ...]
+
+
 class ResultMaker:
     """Builds and checks what is wanted of each image. Thread-safe."""
 
@@ -46,28 +58,33 @@ class ResultMaker:
         self._wanted = wanted
         self._check = check
 
-    def files(
+    def make(
         self,
         header: Dataset,
         result: Finding | NotAnalysed,
         frame: NDArray[np.uint8] | None,
         edition: Edition,
-    ) -> tuple[tuple[str, bytes], ...]:
-        """Names and bytes, in the order of sending; of a finding the picture comes last.
+    ) -> Made:
+        """Of a finding the picture, too.
 
         frame: ``(H, W, 3)`` uint8 RGB, the whole frame that a finding is about.
         Raises ReportError, or InvalidObject for an object that may not leave.
         """
         if isinstance(result, NotAnalysed) or frame is None:
-            objects = iter([(ObjectKind.REPORT, self._report(header, result, edition))])
-            return tuple(self._checked(header, objects))
+            report = self._report(header, result, edition)
+            return self._made(header, iter([(ObjectKind.REPORT, report)]), ())
         overlay = draw_overlay(frame, result, self._model)
         objects = self._of_finding(header, result, overlay, edition)
-        return (*self._checked(header, objects), (PICTURE_FILE, _png(overlay)))
+        return self._made(header, objects, ((PICTURE_FILE, _png(overlay)),))
 
-    def _checked(self, header: Dataset, objects: Objects) -> Iterator[tuple[str, bytes]]:
+    def _made(
+        self, header: Dataset, objects: _Objects, pictures: tuple[tuple[str, bytes], ...]
+    ) -> Made:
+        files, uids = [], []
         for kind, data_set in objects:
-            yield FILES[kind], self._check.part10(FILES[kind], data_set, header)
+            files.append((FILES[kind], self._check.part10(FILES[kind], data_set, header)))
+            uids.append(str(data_set.SOPInstanceUID))
+        return Made(tuple(name for name, _ in files), tuple(uids), (*files, *pictures))
 
     def _report(self, header: Dataset, result: Finding | NotAnalysed, edition: Edition) -> Dataset:
         return build_report(
@@ -82,7 +99,7 @@ class ResultMaker:
 
     def _of_finding(
         self, header: Dataset, finding: Finding, overlay: NDArray[np.uint8], edition: Edition
-    ) -> Objects:
+    ) -> _Objects:
         """The report is always made: a study's summary may refer to it."""
         model, revision, started_at = self._model, edition.revision, edition.started_at
         number = edition.number

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from dicom_sr.reference import InstanceReference
 from service.analysis.analyser import Analyser, Analysis
@@ -107,8 +106,7 @@ class AnalysisTask:
             predecessor=self._predecessor(job),
         )
         self._spool.write_results(job.parcel, analysis.files)
-        uids = self._spool.uids(job.parcel, analysis.outcome.objects)
-        return replace(analysis, outcome=replace(analysis.outcome, uids=uids))
+        return analysis
 
     def _predecessor(self, job: AnalysisJob) -> InstanceReference | None:
         """The report that the new one replaces, if there was one."""

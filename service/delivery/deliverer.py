@@ -76,8 +76,9 @@ class Deliverer:
         """All objects on one way; returns the verdict, and what went wrong in words."""
         folder = self._spool.results_folder(job.parcel)
         try:
-            classes = [storage_object(folder / name).sop_class_uid for name in job.objects]
-            with self._ways[destination.name].open(classes) as transport:
+            objects = [storage_object(folder / name) for name in job.objects]
+            contexts = [(each.sop_class_uid, each.transfer_syntax_uid) for each in objects]
+            with self._ways[destination.name].open(contexts) as transport:
                 variant = variant_for(destination, transport.report_class)
                 files = files_for(
                     destination.name, job.objects, job.parcel, variant, self._spool, self._check

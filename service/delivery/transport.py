@@ -42,8 +42,8 @@ class Way(ABC):
     """How one destination is reached. Thread-safe."""
 
     @abstractmethod
-    def open(self, sop_classes: Sequence[str]) -> AbstractContextManager[Transport]:
-        """sop_classes: UIDs, of all that will be sent.
+    def open(self, contexts: Sequence[tuple[str, str]]) -> AbstractContextManager[Transport]:
+        """contexts: SOP class and transfer syntax of all that will be sent.
 
         Raises AssociationFailed if it is not reached.
         """
@@ -71,12 +71,12 @@ class _Dimse(Way):
         )
 
     @contextmanager
-    def open(self, sop_classes: Sequence[str]) -> Iterator[Transport]:
+    def open(self, contexts: Sequence[tuple[str, str]]) -> Iterator[Transport]:
         """All report classes are proposed; the first that is accepted, in our order, is taken."""
         syntax = str(ExplicitVRLittleEndian)
-        reports = [REPORT_CLASS_UIDS[each] for each in self._classes]
-        contexts = dict.fromkeys((uid, syntax) for uid in (*reports, *sop_classes))
-        with store_association(self._peer, self._ae_title, contexts) as association:
+        reports = [(REPORT_CLASS_UIDS[each], syntax) for each in self._classes]
+        proposed = dict.fromkeys((*reports, *contexts))
+        with store_association(self._peer, self._ae_title, proposed) as association:
             accepted = [
                 each
                 for each in self._classes
@@ -108,7 +108,7 @@ class _StowRs(Way):
         self._client = StowClient(peer)
 
     @contextmanager
-    def open(self, sop_classes: Sequence[str]) -> Iterator[Transport]:
+    def open(self, contexts: Sequence[tuple[str, str]]) -> Iterator[Transport]:
         yield Transport(self._report_class, self._client.store)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from service.analysis.analyser import REPORT_FILE, Analyser, Analysis
+from service.analysis.analyser import Analyser, Analysis
 from service.analysis.inference import Scorer
 from service.analysis.model_package import ModelPackage, ModelPackageError, load_model_package
 from service.analysis.verification import verify_model
@@ -46,7 +46,7 @@ def _grey(level: int) -> Dataset:
 
 def _report(analysis: Analysis) -> str:
     """All texts of the Structured Report."""
-    report = dcmread(BytesIO(dict(analysis.files)[REPORT_FILE]))
+    report = dcmread(BytesIO(dict(analysis.files)["sr.dcm"]))
     return "\n".join(str(item.value) for item in report.iterall() if item.keyword == "TextValue")
 
 
@@ -70,14 +70,14 @@ def test_an_unlike_image_is_scored_and_flagged_in_its_report(
     gated_analyser: Analyser, saved: Callable[..., Path]
 ) -> None:
     analysis = gated_analyser.analyse(saved(_grey(30)), revision=0, started_at=WHEN)
-    assert analysis.unlike_training
+    assert analysis.outcome.unlike_training
     assert analysis.outcome.probability_malignant is not None
     assert "unlike those that the model was trained on" in _report(analysis)
 
 
 def test_a_like_image_is_not_flagged(gated_analyser: Analyser, saved: Callable[..., Path]) -> None:
     analysis = gated_analyser.analyse(saved(_grey(150)), revision=0, started_at=WHEN)
-    assert not analysis.unlike_training
+    assert not analysis.outcome.unlike_training
     assert "unlike" not in _report(analysis)
 
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 
-from service.config import Destination, Settings
+from service.config import Settings
 from service.delivery.deliverer import Deliverer
 from service.journal.journal import Journal
 from service.journal.records import (
@@ -60,7 +60,7 @@ class Office:
         self.metrics = Metrics()
 
     def deliverer(self, port: int, ae_title: str = "ARCHIVE", **sections: object) -> Deliverer:
-        destination = Destination(name=PACS, host="127.0.0.1", port=port, ae_title=ae_title)
+        destination = {"name": PACS, "host": "127.0.0.1", "port": port, "ae_title": ae_title}
         quick = {"connect_timeout": 2, "dimse_timeout": 2}
         settings = Settings.model_validate(
             {"destinations": [destination], "delivery": quick, **sections}
@@ -77,7 +77,7 @@ class Office:
         assert job is not None
         self.spool.write_results(key, objects.items())
         outcome = AnalysisOutcome(ImageState.ANALYSED, "m" * 64, objects=tuple(objects))
-        assert self.journal.record_outcome(job, outcome, [PACS])
+        assert self.journal.record_outcome(job, outcome, {PACS: tuple(objects)})
         return key
 
     def row(self, key: str) -> ImageRow:

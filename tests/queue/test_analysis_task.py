@@ -8,10 +8,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
+from dicom_sr.part10 import part10_bytes
 from service.analysis.analyser import Analysis
 from service.analysis.task import AnalysisTask
-from service.config import DeliverySettings, Destination, KeeperSettings, RetrySettings, Settings
+from service.config import (
+    KeeperSettings,
+    ReportNotAnalysed,
+    ResultSettings,
+    RetrySettings,
+    Settings,
+)
+from service.destination import Destination, DimseDestination, ObjectKind
 from service.journal.journal import Journal
 from service.journal.records import (
     AnalysisOutcome,
@@ -22,6 +31,7 @@ from service.journal.records import (
 )
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import BrokerUnavailable
+from service.results import InvalidObject
 from service.spool import Spool, image_key
 
 SCORED = AnalysisOutcome(
@@ -43,7 +53,7 @@ REFUSED = AnalysisOutcome(
     reason="doppler",
     reason_text="The image shows Doppler.",
 )
-PACS = Destination(name="pacs", host="127.0.0.1", port=104, ae_title="PACS")
+PACS = DimseDestination(name="pacs", host="127.0.0.1", port=104, ae_title="PACS")
 
 
 class Clock:
@@ -66,8 +76,9 @@ class CannedAnalyser:
         self.answer = answer
         self.asked = 0
 
-    def analyse(self, path: Path, *, revision: int, started_at: datetime) -> Analysis:
+    def analyse(self, path: Path, **edition: object) -> Analysis:
         self.asked += 1
+        self.edition = edition
         if isinstance(self.answer, Exception):
             raise self.answer
         return Analysis(self.answer, tuple((name, b"DICM") for name in self.answer.objects))
@@ -112,7 +123,7 @@ class House:
         analyser: CannedAnalyser,
         *,
         destinations: tuple[Destination, ...] = (PACS,),
-        report_not_analysed: bool = True,
+        report_not_analysed: ReportNotAnalysed = ReportNotAnalysed.ALWAYS,
         publish: Callable[[str, str], None] | None = None,
     ) -> AnalysisTask:
         settings = Settings(
@@ -120,7 +131,7 @@ class House:
             destinations=destinations,
             retry=RetrySettings(analysis_attempts=3, first_seconds=10, longest_seconds=60),
             keeper=KeeperSettings(lease=10),
-            delivery=DeliverySettings(report_not_analysed=report_not_analysed),
+            results=ResultSettings(report_not_analysed=report_not_analysed),
         )
 
         def keep(key: str, destination: str) -> None:
@@ -168,10 +179,10 @@ def test_two_workers_with_one_message_analyse_it_once(house: House) -> None:
     arrived, go_on = threading.Event(), threading.Event()
 
     class Waiting(CannedAnalyser):
-        def analyse(self, path: Path, *, revision: int, started_at: datetime) -> Analysis:
+        def analyse(self, path: Path, **edition: object) -> Analysis:
             arrived.set()
             assert go_on.wait(10)
-            return super().analyse(path, revision=revision, started_at=started_at)
+            return super().analyse(path, **edition)
 
     first, second = Waiting(SCORED), CannedAnalyser(SCORED)
     thread = threading.Thread(target=house.task(first).run, args=(house.key,))
@@ -247,13 +258,47 @@ def test_a_broker_that_is_down_does_not_undo_the_result(house: House) -> None:
     assert house.metrics.registry.get_sample_value("secondread_publish_failures_total") == 1
 
 
-@pytest.mark.parametrize(("wanted", "deliveries"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("wanted", "deliveries"), [("always", 1), ("on-request", 0), ("never", 0)])
 def test_whether_the_pacs_hears_of_what_was_not_analysed_is_configured(
-    house: House, wanted: bool, deliveries: int
+    house: House, wanted: ReportNotAnalysed, deliveries: int
 ) -> None:
     house.task(CannedAnalyser(REFUSED), report_not_analysed=wanted).run(house.key)
     assert house.row.state is ImageState.NOT_ANALYSABLE
     assert len(house.row.deliveries) == len(house.published) == deliveries
+
+
+@pytest.mark.parametrize(
+    ("objects", "sent"),
+    [(("sc",), ("sc.dcm",)), (("sc", "sr"), ("sr.dcm", "sc.dcm")), (("summary",), ())],
+)
+def test_a_destination_gets_what_it_wants_in_our_order(
+    house: House, objects: tuple[ObjectKind, ...], sent: tuple[str, ...]
+) -> None:
+    destination = DimseDestination(
+        name="pacs", host="127.0.0.1", port=104, ae_title="PACS", objects=objects
+    )
+    house.task(CannedAnalyser(SCORED), destinations=(destination,)).run(house.key)
+    assert [delivery.objects for delivery in house.row.deliveries] == [sent] * bool(sent)
+
+
+def test_an_invalid_object_fails_at_once_with_the_reason_and_an_alert(house: House) -> None:
+    analyser = CannedAnalyser(InvalidObject("sr.dcm is not valid: Modality: is missing"))
+    house.task(analyser).run(house.key)
+    assert house.row.state is ImageState.FAILED
+    assert house.row.last_error == "sr.dcm is not valid: Modality: is missing"
+    assert house.row.deliveries == ()
+    assert house.metrics.registry.get_sample_value("secondread_invalid_objects_total") == 1
+
+
+def test_a_second_analysis_is_told_what_it_replaces(house: House) -> None:
+    house.task(CannedAnalyser(SCORED)).run(house.key)
+    house.spool.write_results(house.key, [("sr.dcm", _report("2.25.5"))])
+    assert house.journal.ask_again(house.key)
+    analyser = CannedAnalyser(SCORED)
+    house.task(analyser).run(house.key)
+    assert analyser.edition["edition"] == 1
+    assert analyser.edition["predecessor"].sop_instance_uid == "2.25.5"
+    assert len(house.row.results) == 2
 
 
 def test_outcomes_are_counted_by_state_and_reason(house: House) -> None:
@@ -265,3 +310,11 @@ def test_outcomes_are_counted_by_state_and_reason(house: House) -> None:
     assert value("secondread_outcomes_total", labels) == 1
     assert value("secondread_outcomes_total", {"state": "analysed", "reason": ""}) == 1
     assert value("secondread_malignant_probability_sum") == 0.75
+
+
+def _report(uid: str) -> bytes:
+    report = Dataset()
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.34"
+    report.SOPInstanceUID = uid
+    report.StudyInstanceUID, report.SeriesInstanceUID = "1.2", "1.3"
+    return part10_bytes(report)

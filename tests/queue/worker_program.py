@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 
 from service.analysis.analyser import Analysis
@@ -38,7 +37,7 @@ class SlowAnalyser:
         with (self._folder / "done").open("a") as done:
             done.write(f"{key}\n")
 
-    def analyse(self, path: Path, *, revision: int, started_at: datetime) -> Analysis:
+    def analyse(self, path: Path, **edition: object) -> Analysis:
         self.note(path.stem)
         return Analysis(AnalysisOutcome(ImageState.ANALYSED, "0" * 64, ("sr.dcm",)), ())
 
@@ -59,7 +58,11 @@ def main() -> int:
         ).run
     set_up_logging("analysis", "INFO")
     worker = Worker(
-        Stage.ANALYSIS, handle, url, concurrency=1, stop_seconds=4, deaf_seconds=float(sys.argv[4])
+        {Stage.ANALYSIS: handle},
+        url,
+        concurrency=1,
+        stop_seconds=4,
+        deaf_seconds=float(sys.argv[4]),
     )
     return worker.run()
 
