@@ -105,7 +105,10 @@ def test_another_form_has_another_uid_and_another_series(
 
 def test_a_form_keeps_its_uid() -> None:
     # A fixed value: another spelling of the variant would rename what the archives hold.
-    assert variant_uid("1.2.3", OTHER_CLASS.canonical()) == "2.25.326803143901455663936721371825945201323"
+    assert (
+        variant_uid("1.2.3", OTHER_CLASS.canonical())
+        == "2.25.326803143901455663936721371825945201323"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
