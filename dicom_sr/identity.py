@@ -27,7 +27,7 @@ class ResultKind(StrEnum):
     KEY_OBJECTS = "ko"
     PRESENTATION_STATE = "pr"
     REJECTION_NOTE = "rejection"
-    STUDY_REPORT = "study"
+    STUDY_REPORT = "summary"
 
 
 def _uid(*ingredients: str) -> str:

@@ -194,7 +194,7 @@ class Journal:
     def record_nothing_new(self, job: SummaryJob) -> bool:
         """Study SUMMARISED as it was, if it ever was."""
         with self._database.writing() as connection:
-            return studies.record_nothing_new(connection, job)
+            return studies.record_nothing_new(connection, job, self._clock())
 
     def record_summary_failure(self, job: SummaryJob, error: str, retry_in: float | None) -> None:
         """As ``record_analysis_failure``."""

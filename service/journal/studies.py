@@ -131,7 +131,7 @@ def record_summary(
     connection: Connection, job: SummaryJob, basis: Basis, parcels: Parcels, now: datetime
 ) -> bool:
     """Summary and deliveries, if the study has not changed meanwhile and the job is still ours."""
-    if not _end(connection, job):
+    if not _end(connection, job, now):
         return False
     connection.execute(
         insert(summary).values(
@@ -146,18 +146,22 @@ def record_summary(
     return True
 
 
-def record_nothing_new(connection: Connection, job: SummaryJob) -> bool:
+def record_nothing_new(connection: Connection, job: SummaryJob, now: datetime) -> bool:
     """The last summary still holds, or there is nothing to summarise."""
-    return _end(connection, job)
+    return _end(connection, job, now)
 
 
-def _end(connection: Connection, job: SummaryJob) -> bool:
+def _end(connection: Connection, job: SummaryJob, now: datetime) -> bool:
     ended = connection.execute(
         update(study)
         .where(study.c.key == job.key, study.c.lease == job.lease)
         .where(study.c.state.in_(states.SUMMARY_MADE.before))
         .values(
-            state=states.SUMMARY_MADE.after, lease=None, last_error=None, summary_started_at=None
+            state=states.SUMMARY_MADE.after,
+            lease=None,
+            available_at=now,
+            last_error=None,
+            summary_started_at=None,
         )
     )
     return ended.rowcount == 1

@@ -8,11 +8,16 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 
+from dicom_sr.finding import Box, Finding, ModelIdentity
+from dicom_sr.overlay import draw_overlay
+from dicom_sr.report import build_report
+from dicom_sr.secondary_capture import build_secondary_capture
 from service.config import Settings
 from service.delivery.deliverer import Deliverer
 from service.journal.journal import Journal
@@ -25,6 +30,7 @@ from service.journal.records import (
 )
 from service.monitoring.metrics import Metrics
 from service.spool import Spool
+from service.still_image import wrap_pixels
 from service.storage_scp import LocalArchive
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -159,3 +165,27 @@ def _part_10(data_set: Dataset) -> bytes:
     stream = BytesIO()
     data_set.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+@pytest.fixture
+def made_objects() -> Callable[[], dict[str, Dataset]]:
+    """``made_objects()``: SR and SC of one image, by file name, for a patient called 王^小红."""
+    model = ModelIdentity("model", "1", "ab" * 32)
+    box = Box(10, 10, 110, 90)
+    cam = np.zeros((box.height, box.width), np.float32)
+    cam[30:50, 40:60] = 1
+    finding = Finding(1, 1, box, "content box", 0.7, 0.3, 0.5, cam)
+    frame = np.full((120, 160, 3), 90, np.uint8)
+
+    def make() -> dict[str, Dataset]:
+        source = wrap_pixels(frame, "made")
+        source.SpecificCharacterSet = "ISO_IR 192"
+        source.PatientName = "王^小红"
+        when = {"revision": 0, "started_at": datetime(2026, 3, 1, tzinfo=UTC)}
+        overlay = draw_overlay(frame, finding, model)
+        return {
+            "sr.dcm": build_report(source, finding, model, **when),
+            "sc.dcm": build_secondary_capture(source, overlay, finding, model, **when),
+        }
+
+    return make
