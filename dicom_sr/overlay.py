@@ -27,6 +27,7 @@ _TEXT = (236, 238, 242)
 _FAINT = (160, 166, 176)
 _WARNING = (255, 214, 64)
 _COLOUR_BAR_LINES = 4
+_BAND = 32
 _HEADLINE = {Decision.MALIGNANT: (255, 180, 84), Decision.BENIGN: (140, 214, 188)}
 
 
@@ -39,17 +40,11 @@ def draw_overlay(
     Returns ``(H2, W, 3)`` uint8 RGB: the first H rows are the frame, unchanged wherever the
     activation is 0 (but for the outline of the box); the rows below hold the strip.
     """
-    picture = _blend(frame, finding)
-    _outline(picture, finding.region)
-    return np.concatenate([picture, _strip(frame.shape[1], finding, model)])
-
-
-def _blend(frame: NDArray[np.uint8], finding: Finding) -> NDArray[np.uint8]:
-    box = finding.region
-    inside = (slice(box.top, box.bottom), slice(box.left, box.right))
-    blended = frame.copy()
-    blended[inside] = blend_activation(frame[inside], finding.cam)
-    return blended
+    picture = np.concatenate([frame, _strip(frame.shape[1], finding, model)])
+    image, box = picture[: frame.shape[0]], finding.region
+    _blend(image[box.top : box.bottom, box.left : box.right], finding.cam)
+    _outline(image, box)
+    return picture
 
 
 def blend_activation(
@@ -57,21 +52,32 @@ def blend_activation(
 ) -> NDArray[np.uint8]:
     """Colour ``(H, W, 3)`` uint8 RGB by ``(H, W)`` activation, 0–1; it stays as it is at 0."""
     blended = tissue.copy()
-    part = _extent(activation)
-    if part is None:
-        return blended
-    activation = np.clip(activation[part], 0, 1)
-    opacity = np.float32(OPACITY) * activation
-    shade = _shade(activation)
-    # Channel by channel: numpy looks up and computes contiguous planes several times as fast.
-    for channel, colours in enumerate(_COLOURS.T.copy()):
-        before = tissue[part][..., channel].astype(np.float32)
-        mixed = colours.take(shade)
-        mixed -= before
-        mixed *= opacity
-        mixed += before
-        blended[part][..., channel] = np.round(mixed, out=mixed)
+    _blend(blended, activation)
     return blended
+
+
+def _blend(picture: NDArray[np.uint8], activation: NDArray[np.float32]) -> None:
+    """``blend_activation`` in place.
+
+    In bands of rows and channel by channel: what numpy makes on the way is small and contiguous,
+    which halves the time of a large image.
+    """
+    active = np.flatnonzero((activation > 0).any(axis=1))
+    if not active.size:
+        return
+    channels = _COLOURS.T.copy()
+    for top in range(active[0], active[-1] + 1, _BAND):
+        band = slice(top, min(top + _BAND, active[-1] + 1))
+        opacity = np.clip(activation[band], 0, 1)
+        shade = _shade(opacity)
+        opacity *= np.float32(OPACITY)
+        for channel, colours in enumerate(channels):
+            before = picture[band, :, channel].astype(np.float32)
+            mixed = colours.take(shade, mode="clip")
+            mixed -= before
+            mixed *= opacity
+            mixed += before
+            picture[band, :, channel] = np.rint(mixed, out=mixed)
 
 
 def activation_colours(activation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,18 +85,9 @@ def activation_colours(activation: NDArray[np.float32]) -> NDArray[np.float32]:
     return _COLOURS[_shade(activation)]
 
 
-def _shade(activation: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _shade(activation: NDArray[np.float32]) -> NDArray[np.intp]:
     """Index into the colours."""
-    return np.round(255 * activation).astype(np.uint8)
-
-
-def _extent(activation: NDArray[np.float32]) -> tuple[slice, slice] | None:
-    """Rows and columns between which there is any activation; None if there is none."""
-    active = activation > 0
-    rows, columns = np.flatnonzero(active.any(axis=1)), np.flatnonzero(active.any(axis=0))
-    if not rows.size:
-        return None
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return np.rint(255 * activation).astype(np.intp)
 
 
 def _outline(picture: NDArray[np.uint8], box: Box) -> None:

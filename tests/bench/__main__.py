@@ -12,19 +12,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import cam, road
+from tests.bench import cam, results, road
 
 
 def bench(
     size: int = typer.Option(1024, help="Edge of the network's input in pixels."),
     rounds: int = typer.Option(9, help="Rounds of the CAM's measurement."),
     images: int = typer.Option(30, help="Images on the road."),
+    objects: int = typer.Option(50, help="Rounds of the result objects' measurement."),
 ) -> None:
-    """Measure the CAM's cost and the road's overhead on this machine."""
+    """Measure the CAM's cost, the result objects' and the road's overhead on this machine."""
     console = Console()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        figures = cam.measure(Path(scratch), size, rounds)
+        figures = results.measure(objects)
+        figures += cam.measure(Path(scratch), size, rounds)
         figures += road.measure(Path(scratch), images)
     table = Table("figure", "value", "goal", "met", "from")
     for figure in figures:
