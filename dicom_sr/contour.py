@@ -26,7 +26,8 @@ def cam_contour(cam: NDArray[np.float32], region: Box) -> NDArray[np.float64] | 
     x, y, z = _surroundings(cam, LEVEL * maximum)
     lines = contour_generator(x, y, z).lines(LEVEL * maximum)
     largest = max((np.asarray(line, dtype=np.float64) for line in lines), key=_area)
-    inside = np.clip(largest, 0, (region.width, region.height))
+    # The centre of the n-th pixel, counted from 1, is at n - 0.5.
+    inside = np.clip(largest - 0.5, 0, (region.width, region.height))
     return simplify(inside + np.array([region.left, region.top]), _TOLERANCE)
 
 
@@ -36,7 +37,8 @@ def _surroundings(
     """The part of the CAM that lies above the level, and one pixel around it.
 
     Beyond the CAM there are zeros, which close the lines that would leave it.
-    Returns columns ``(w,)`` and rows ``(h,)`` of the pixels' centres, and the values ``(h, w)``.
+    Returns the numbers of the columns ``(w,)`` and rows ``(h,)``, counted from 1, and the values
+    ``(h, w)``.
     """
     # A level that is rounded down to float32 leaves nothing out.
     above = cam >= np.nextafter(np.float32(level), np.float32(0))
@@ -49,7 +51,7 @@ def _surroundings(
     values[first_row : first_row + known.shape[0], first_column : first_column + known.shape[1]] = (
         known
     )
-    return np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5, values
+    return np.arange(left + 1.0, right + 1), np.arange(top + 1.0, bottom + 1), values
 
 
 def simplify(polygon: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:

@@ -37,6 +37,13 @@ SOP_CLASSES = {
 # One attribute in several modules of an IOD: the strictest type that is mandatory counts.
 _STRICTEST_FIRST = ("1", "2", "1C", "2C", "3")
 _CONTENT_MODULE = "sr-document-content"
+# A functional group stands in one of the two, the shared one or that of each frame.
+_FUNCTIONAL_GROUPS = (["SharedFunctionalGroupsSequence"], ["PerFrameFunctionalGroupsSequence"])
+# A functional group stands either in the shared item or in each frame's (PS3.3 C.7.6.16).
+_FUNCTIONAL_GROUPS = (
+    ["SharedFunctionalGroupsSequence"],
+    ["PerFrameFunctionalGroupsSequence"],
+)
 
 _Node = dict[str, tuple[str, "_Node"]]
 
@@ -126,8 +133,12 @@ def _add_module(node: _Node, attributes: list[dict[str, Any]], top: str | None) 
         for keyword in attribute["path"]:
             level = level.setdefault(keyword, ("3", {}))[1]
         kind = attribute["type"] or "3"
-        if top is not None and not attribute["path"]:
+        if attribute["path"] in _FUNCTIONAL_GROUPS:
+            kind = "1C" if kind in ("1", "1C") else "3"
+        elif top is not None and not attribute["path"]:
             kind = top if kind in ("1", "1C") else "3"
+        elif attribute["path"] in _FUNCTIONAL_GROUPS:
+            kind = "1C" if kind in ("1", "1C") else "3"
         known, inner = level.get(attribute["keyword"], ("3", {}))
         level[attribute["keyword"]] = (min(known, kind, key=_STRICTEST_FIRST.index), inner)
 

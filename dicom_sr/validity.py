@@ -31,6 +31,8 @@ from dicom_sr.source import header_text
 from dicom_sr.value_representation import CharacterSet, fault
 
 _IMAGES = (SecondaryCaptureImageStorage, SegmentationStorage)
+# That the segment is told for each frame is our choice, for there are several segments.
+_GROUPS_OF_EACH_FRAME = ("FrameContentSequence", "SegmentIdentificationSequence")
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
 # Key objects name what is selected or rejected, which need not be the source.
 _NAMES_SOURCE_IN = {
@@ -202,6 +204,15 @@ def _pixel_problems(data_set: Dataset) -> Iterator[str]:
     expected = (bits + 7) // 8
     if len(data_set.PixelData) != expected + expected % 2:
         yield "PixelData: its length is not that of the image"
-    frames = data_set.get("PerFrameFunctionalGroupsSequence")
-    if frames is not None and len(frames) != data_set.get("NumberOfFrames"):
+    if data_set.SOPClassUID == SegmentationStorage:
+        yield from _frame_problems(data_set)
+
+
+def _frame_problems(data_set: Dataset) -> Iterator[str]:
+    """Functional groups of a segmentation (DICOM PS3.3 C.7.6.16, A.51.5)."""
+    frames = data_set.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(frames) != data_set.get("NumberOfFrames"):
         yield "PerFrameFunctionalGroupsSequence: not one item for each frame"
+    for keyword in _GROUPS_OF_EACH_FRAME:
+        if not all(keyword in frame for frame in frames):
+            yield f"PerFrameFunctionalGroupsSequence: a frame without {keyword}"

@@ -18,11 +18,13 @@ from pydicom.dataset import Dataset
 
 from dicom_sr import iod
 from dicom_sr.finding import Box, Finding, ModelIdentity, NotAnalysed
+from dicom_sr.identity import ResultKind
 from dicom_sr.overlay import draw_overlay
 from dicom_sr.reference import InstanceReference, hierarchical_references
 from dicom_sr.report import build_report
 from dicom_sr.secondary_capture import build_secondary_capture
 from dicom_sr.validity import problems
+from dicom_sr.variant import REPORT_CLASSES, CharacterSetPolicy, Variant, as_variant
 
 REGION = Box(20, 10, 220, 130)
 LIBRARY_IMAGE = "ContentSequence[8].ContentSequence[1].ContentSequence[1]"
@@ -34,6 +36,7 @@ GROUP = "ContentSequence[9].ContentSequence[1]"
 
 MakeFinding = Callable[..., Finding]
 Break = Callable[[Dataset], None]
+OurObjects = Callable[[Dataset], dict[ResultKind, Dataset]]
 
 
 @pytest.fixture
@@ -364,19 +367,109 @@ def test_chinese_in_a_set_that_holds_it(report: Dataset, source: Dataset, declar
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_results_of_every_real_file_are_valid(
-    ultrasound: Dataset, model: ModelIdentity, started_at: datetime, make_finding: MakeFinding
+def test_every_object_for_every_real_file_is_valid(
+    ultrasound: Dataset,
+    model: ModelIdentity,
+    started_at: datetime,
+    our_objects: OurObjects,
 ) -> None:
-    box = Box(0, 0, ultrasound.Columns, ultrasound.Rows)
-    finding = make_finding(box)
-    overlay = draw_overlay(np.zeros((box.height, box.width, 3), np.uint8), finding, model)
-    about = {"revision": 0, "started_at": started_at}
-    for result in (
-        build_report(ultrasound, finding, model, **about),
-        build_report(ultrasound, NotAnalysed("undecodable", "No pixels."), model, **about),
-        build_secondary_capture(ultrasound, overlay, finding, model, **about),
-    ):
-        assert problems(result, ultrasound) == []
+    not_analysed = NotAnalysed("undecodable", "No pixels.")
+    silent = build_report(ultrasound, not_analysed, model, revision=0, started_at=started_at)
+    for result in (silent, *our_objects(ultrasound).values()):
+        assert problems(result, ultrasound) == [], result.SOPClassUID
+
+
+@pytest.mark.parametrize("report_class", REPORT_CLASSES)
+def test_every_object_in_every_form_for_a_destination_is_valid(
+    source: Dataset, our_objects: OurObjects, report_class: str
+) -> None:
+    variant = Variant(report_class, CharacterSetPolicy.GB18030)
+    source.PhotometricInterpretation = "MONOCHROME2"
+    for result in our_objects(source).values():
+        assert problems(as_variant(result, variant), source) == [], result.SOPClassUID
+
+
+OTHER_KINDS_BREAKS = [
+    (
+        ResultKind.SEGMENTATION,
+        put("NumberOfFrames", 2),
+        [
+            "PixelData: its length is not that of the image",
+            "PerFrameFunctionalGroupsSequence: not one item for each frame",
+        ],
+    ),
+    (
+        ResultKind.SEGMENTATION,
+        drop("SegmentIdentificationSequence", ("PerFrameFunctionalGroupsSequence", 2)),
+        ["PerFrameFunctionalGroupsSequence: a frame without SegmentIdentificationSequence"],
+    ),
+    (
+        ResultKind.SEGMENTATION,
+        put("PixelMeasuresSequence", [], ("SharedFunctionalGroupsSequence", 1)),
+        ["SharedFunctionalGroupsSequence[1].PixelMeasuresSequence: is empty"],
+    ),
+    (
+        ResultKind.SEGMENTATION,
+        drop("SegmentAlgorithmType", ("SegmentSequence", 2)),
+        ["SegmentSequence[2].SegmentAlgorithmType: is missing"],
+    ),
+    (
+        ResultKind.SEGMENTATION,
+        drop("ReferencedSeriesSequence"),
+        ["ReferencedSeriesSequence: does not name the source image"],
+    ),
+    (
+        ResultKind.PRESENTATION_STATE,
+        put("PresentationCreationDate", ""),
+        ["PresentationCreationDate: is empty"],
+    ),
+    (
+        ResultKind.PRESENTATION_STATE,
+        drop("GraphicLayerOrder", ("GraphicLayerSequence", 1)),
+        ["GraphicLayerSequence[1].GraphicLayerOrder: is missing"],
+    ),
+    (
+        ResultKind.PRESENTATION_STATE,
+        put(
+            "ReferencedSOPInstanceUID",
+            "1.9",
+            ("ReferencedSeriesSequence", 1),
+            ("ReferencedImageSequence", 1),
+        ),
+        ["ReferencedSeriesSequence: does not name the source image"],
+    ),
+    (
+        ResultKind.KEY_OBJECTS,
+        drop("CurrentRequestedProcedureEvidenceSequence"),
+        [
+            "CurrentRequestedProcedureEvidenceSequence: is missing",
+            *(
+                f"ContentSequence[{number}].ReferencedSOPSequence: is not listed in the evidence"
+                for number in (6, 7, 8)
+            ),
+        ],
+    ),
+    (
+        ResultKind.REJECTION_NOTE,
+        put("RelationshipType", "HAS PROPERTIES", *content(6)),
+        [f"ContentSequence[6]: {NOT_PERMITTED}"],
+    ),
+    (
+        ResultKind.STUDY_REPORT,
+        put("GraphicData", [0.0, 0.0, 301.0, 0.0], *content(9, 1, 13)),
+        [f"{GROUP}.ContentSequence[13].GraphicData: leaves the image"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spoil", "expected"), OTHER_KINDS_BREAKS)
+def test_broken_objects_of_the_other_kinds_are_caught(
+    source: Dataset, our_objects: OurObjects, kind: ResultKind, spoil: Break, expected: list[str]
+) -> None:
+    source.PhotometricInterpretation = "MONOCHROME2"
+    result = our_objects(source)[kind]
+    spoil(result)
+    assert problems(result, source) == expected
 
 
 def test_pixels_are_not_looked_at(capture: Dataset, source: Dataset) -> None:
