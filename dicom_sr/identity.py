@@ -85,9 +85,14 @@ def overlay_series_uid(study_instance_uid: str, model_sha256: str) -> str:
     return shared_series_uid(study_instance_uid, model_sha256, ResultKind.OVERLAY)
 
 
-def shared_series_uid(study_instance_uid: str, model_sha256: str, kind: ResultKind) -> str:
-    """Series of all objects of one kind that one model made for a study."""
-    return _uid(study_instance_uid, model_sha256, kind, "series")
+def shared_series_uid(
+    study_instance_uid: str, model_sha256: str, kind: ResultKind, side: str | None = None
+) -> str:
+    """Series of all objects of one kind that one model made for a study.
+
+    side: where Laterality is the series' own, for it holds for all of a series.
+    """
+    return _uid(study_instance_uid, model_sha256, kind, "series", *([side] if side else []))
 
 
 def rejection_note_uid(note_uid: str, title: str, text: str, rejected: Iterable[str]) -> str:

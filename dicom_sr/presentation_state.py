@@ -72,7 +72,7 @@ def build_presentation_state(
             image.sop_instance_uid, finding.frame, model.sha256, kind, revision, edition
         ),
         series_instance_uid=identity.shared_series_uid(
-            image.study_instance_uid, model.sha256, kind
+            image.study_instance_uid, model.sha256, kind, series_laterality(source)
         ),
         started_at=started_at,
     )

@@ -19,7 +19,8 @@ from pydicom.filereader import read_file_meta_info
 
 from service.config import Settings, load_settings
 from service.journal.journal import Journal
-from service.journal.records import ImageRow, ImageState
+from service.journal.records import ImageRow, ImageState, Stage
+from service.results import PICTURE_FILE, SUMMARY_FILE
 from service.scu import Peer, SendOutcome, send_files
 from service.sop_classes import ANALYSED
 from service.spool import Spool
@@ -27,6 +28,8 @@ from service.storage_scp import LocalArchive
 from service.supervisor import Supervisor
 
 _FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
+_QUIET_SECONDS = 2
+"""So that the study's summary is there while somebody looks."""
 _SUFFIXES = (".sr.dcm", ".sc.dcm", ".png")
 
 
@@ -121,6 +124,21 @@ class Demonstration:
                 return
             time.sleep(0.1)
 
+    def wait_for_summaries(self, timeout: float) -> int:
+        """Wait until every study is summarised and has arrived, at most ``timeout`` seconds.
+
+        Returns how many summaries the archive holds.
+        """
+        deadline = time.monotonic() + timeout
+        counts = self._journal.counts()
+        while time.monotonic() < deadline and (
+            counts.waiting[Stage.SUMMARY] or counts.waiting[Stage.DELIVERY]
+        ):
+            time.sleep(0.1)
+            counts = self._journal.counts()
+        summaries = self._spool.root.glob(f"results/*/*/{SUMMARY_FILE}")
+        return sum(self._in_archive(path) is not None for path in summaries)
+
     def row(self, sent: SentFile) -> ImageRow | None:
         return self._journal.image(sent.key) if sent.key else None
 
@@ -152,7 +170,7 @@ class Demonstration:
     def _copied(self, key: str, archived: Mapping[str, Path], stem: Path) -> tuple[Path, ...]:
         """``stem.sr.dcm``, ``stem.sc.dcm`` from the archive, ``stem.png`` from the spool."""
         sources = {f".{item}": path for item, path in archived.items()}
-        picture = self._spool.results_folder(key) / "overlay.png"
+        picture = self._spool.results_folder(key) / PICTURE_FILE
         if picture.is_file():
             sources[".png"] = picture
         copies = []
@@ -163,8 +181,10 @@ class Demonstration:
 
     def in_archive(self, key: str, item: str) -> Path | None:
         """Where the archive keeps this result; None if it does not."""
-        result = pydicom.dcmread(self._spool.results_folder(key) / item, stop_before_pixels=True)
-        return self._archive.find(result.SOPInstanceUID)
+        return self._in_archive(self._spool.results_folder(key) / item)
+
+    def _in_archive(self, path: Path) -> Path | None:
+        return self._archive.find(str(read_file_meta_info(path).MediaStorageSOPInstanceUID))
 
 
 def _is_final(row: ImageRow | None) -> bool:
@@ -198,6 +218,7 @@ def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[D
             f"[broker]\nembedded_port = {broker_port}\n"
             "[monitoring]\n"
             "ingest_port = 0\nanalysis_port = 0\ndelivery_port = 0\nkeeper_port = 0\n"
+            f"[results]\nquiet_seconds = {_QUIET_SECONDS}\n"
             "[[destinations]]\n"
             f'name = "demo-pacs"\nhost = "127.0.0.1"\nport = {archive_port}\n'
             'ae_title = "DEMOPACS"\n',

@@ -14,6 +14,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,20 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
 def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """One for all tests of a module, which look at studies of their own."""
     yield from _running_orthanc(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def make_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Orthanc]]:
+    """``make_orthanc()``: one more, for all tests of a module."""
+    with ExitStack() as stack:
+
+        def make() -> Orthanc:
+            running = _running_orthanc(tmp_path_factory.mktemp("one-more"))
+            server = next(running)
+            stack.callback(server.kill)
+            return server
+
+        yield make
 
 
 def _running_orthanc(parent: Path) -> Iterator[Orthanc]:

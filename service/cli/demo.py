@@ -66,6 +66,8 @@ def demo(
         )
         rows = _send_and_wait(running, files, out, timeout, console)
         console.print(_table(rows, out))
+        summaries = running.wait_for_summaries(timeout)
+        console.print(f"{summaries} study summaries arrived, too.")
         console.print(f"The archive of the local PACS is {escape(str(out / 'pacs'))}.")
         console.print("Research use only.")
         missing = sum(not row.complete for row in rows)

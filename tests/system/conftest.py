@@ -38,7 +38,9 @@ FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
 class Up:
     """``secondread up`` on free ports and a folder of its own.
 
-    destinations: servers with ``port`` and ``ae_title``; they are named pacs-0, pacs-1, …
+    destinations: servers with ``port`` and ``ae_title``, or lines of TOML; they are named pacs-0,
+        pacs-1, …
+    quiet_seconds: after which a study is summarised; by default no test waits for it.
     extra: lines of TOML with dotted keys, such as ``keeper.lease = 2``.
     """
 
@@ -49,6 +51,7 @@ class Up:
         model: Path,
         destinations: Sequence[Any] = (),
         extra: Sequence[str] = (),
+        quiet_seconds: float = 3600,
     ) -> None:
         self.ports = {name: free_port() for name in ("dicom", "broker", *PROCESSES)}
         self.output = folder / "output"
@@ -60,14 +63,19 @@ class Up:
             f'data_dir = "{self.data_dir}"',
             f"ingest.port = {self.ports['dicom']}",
             "ingest.low_water_bytes = 0",
+            f"results.quiet_seconds = {quiet_seconds}",
             f"broker.embedded_port = {self.ports['broker']}",
             f'analysis.model = "{model}"',
             *(f"monitoring.{name}_port = {self.ports[name]}" for name in PROCESSES),
             *extra,
         ]
         for number, server in enumerate(destinations):
-            lines += ["[[destinations]]", f'name = "pacs-{number}"', 'host = "127.0.0.1"']
-            lines += [f"port = {server.port}", f'ae_title = "{server.ae_title}"']
+            lines += ["[[destinations]]", f'name = "pacs-{number}"']
+            if isinstance(server, str):
+                lines.append(server)
+            else:
+                lines += ['host = "127.0.0.1"', f"port = {server.port}"]
+                lines.append(f'ae_title = "{server.ae_title}"')
         self.config.write_text("\n".join(lines))
         self.journal = Journal(f"sqlite:///{self.data_dir / 'journal.sqlite3'}")
         self.process: subprocess.Popen[bytes] | None = None

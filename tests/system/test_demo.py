@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -143,7 +144,12 @@ def test_once_shows_every_file_with_its_results_and_leaves_nothing(demo, dcmtk, 
             verdict = dcmtk("dciodvfy", "-new", result).stdout.splitlines()
             assert verdict, "dciodvfy said nothing"
             assert [line for line in verdict if line.startswith("Error")] == []
-    assert len(list((tmp_path / "out" / "pacs").iterdir())) == results
+    (summaries,) = re.findall(r"^(\d+) study summaries arrived", running.text(), re.MULTILINE)
+    studies = {
+        str(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path in files
+    }
+    assert int(summaries) == len(studies)
+    assert len(list((tmp_path / "out" / "pacs").iterdir())) == results + len(studies)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
