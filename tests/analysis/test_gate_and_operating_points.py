@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_an_unlike_image_is_scored_and_flagged_in_its_report(
     assert analysis.outcome.unlike_training
     assert analysis.outcome.probability_malignant is not None
     assert "unlike those that the model was trained on" in _report(analysis)
+
+
+def test_a_site_may_refuse_an_unlike_image(
+    gated_package: ModelPackage, saved: Callable[..., Path]
+) -> None:
+    settings = _settings(gated_package, unlike_training="refuse")
+    with closing(Analyser(settings)) as analyser:
+        analysis = analyser.analyse(saved(_grey(30)), revision=0, started_at=WHEN)
+        like = analyser.analyse(saved(_grey(150)), revision=0, started_at=WHEN)
+    assert analysis.outcome.reason == "unlike-training"
+    assert analysis.outcome.objects == ("sr.dcm",)
+    assert "unlike those that the model was trained on" in _report(analysis)
+    assert like.outcome.probability_malignant is not None
 
 
 def test_a_like_image_is_not_flagged(gated_analyser: Analyser, saved: Callable[..., Path]) -> None:
