@@ -39,7 +39,8 @@ def image_report(
 def comment(result: Finding | NotAnalysed) -> str:
     """The result in one line that a person can read."""
     if isinstance(result, NotAnalysed):
-        return sentences([f"Not analysed: {result.text.rstrip('.')} (reason: {result.code})"])
+        reason = f"{result.text.rstrip('.')} (reason: {result.code})"
+        return sentences([reason if result.is_withdrawal else f"Not analysed: {reason}"])
     malignant, _, threshold = percentages(result)
     said = [
         f"Probability of malignancy {malignant:g} %, threshold {threshold:g} %: {result.decision}",

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+WITHDRAWN = "withdrawn"
+"""What the codes of withdrawals begin with."""
+
+
 class Decision(StrEnum):
     """The side of the operating point on which the score lies."""
 
@@ -94,7 +98,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class NotAnalysed:
-    """Why an image was not scored.
+    """Why an image was not scored, or why its score no longer holds.
 
     code: stable machine-readable reason, lower-case words joined by hyphens.
     text: one English sentence in ASCII (the report may be without a character set) for a reader;
@@ -103,3 +107,8 @@ class NotAnalysed:
 
     code: str
     text: str
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """There was a result, and it was taken back."""
+        return self.code.startswith(WITHDRAWN)

@@ -163,7 +163,8 @@ def _reasons(refused: Sequence[tuple[StudyImage, NotAnalysed]]) -> list[Dataset]
         text(
             CONTAINS,
             codes.COMMENT,
-            f"Not analysed: {'; '.join(each.place for each in those)}. "
+            f"{'Withdrawn' if reason.is_withdrawal else 'Not analysed'}: "
+            f"{'; '.join(each.place for each in those)}. "
             f"{reason.text.rstrip('.')} (reason: {reason.code}).",
             [item for each in those for item in _inferred_from(each)],
         )

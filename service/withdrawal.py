@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_sr.finding import ModelIdentity, NotAnalysed
+from dicom_sr.finding import WITHDRAWN, ModelIdentity, NotAnalysed
 from dicom_sr.rejection_note import RejectionReason, build_rejection_note
 from dicom_sr.report import build_report
 from service.config import Settings
@@ -65,7 +65,7 @@ class Withdrawal:
             model_version=outcome.model_version,
             objects=names,
             uids=tuple(str(each.SOPInstanceUID) for each in objects.values()),
-            reason=f"withdrawn-{reason}",
+            reason=f"{WITHDRAWN}-{reason}",
             reason_text=_TEXT[reason],
         )
         receivers = {delivery.destination for delivery in row.deliveries}
@@ -107,7 +107,7 @@ class Withdrawal:
         if predecessor is not None:
             objects[name] = build_report(
                 header,
-                NotAnalysed(f"withdrawn-{reason}", f"{_TEXT[reason]} {words}"),
+                NotAnalysed(f"{WITHDRAWN}-{reason}", f"{_TEXT[reason]} {words}"),
                 model,
                 revision=row.revision,
                 started_at=started_at,
