@@ -8,7 +8,6 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-
 WITHDRAWN = "withdrawn"
 """What the codes of withdrawals begin with."""
 
