@@ -21,15 +21,26 @@ def config(
 
 
 def _toml(values: dict[str, Any]) -> list[str]:
-    """Plain values first, then a table for each section; JSON's literals are TOML's as well."""
+    """Plain values first, then a table for each section; what is not set is left out."""
     lines: list[str] = []
     tables: list[str] = []
     for key, value in values.items():
         if isinstance(value, dict):
-            tables += ["", f"[{key}]", *_toml(value)]
+            tables += ["", f"[{key}]", *_plain(value)]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:
-                tables += ["", f"[[{key}]]", *_toml(item)]
+                tables += ["", f"[[{key}]]", *_plain(item)]
         else:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            lines += _plain({key: value})
     return lines + tables
+
+
+def _plain(values: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_inline(value)}" for key, value in values.items() if value is not None]
+
+
+def _inline(value: Any) -> str:
+    """JSON's literals are TOML's as well, but for objects."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(_plain(value))} }}" if _plain(value) else "{}"
+    return json.dumps(value, ensure_ascii=False)

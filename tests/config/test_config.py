@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.config import ConfigurationError, Settings, load_settings, masked
-from service.destination import DimseDestination
+from service.destination import DimseDestination, OAuth2Authentication, StowDestination
 
 Written = Callable[[str], Path]
 
@@ -84,13 +84,57 @@ def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> N
 
     settings = load_settings()
 
-    assert settings.destinations == (DimseDestination(name="pacs", host="h", port=104, ae_title="P"),)
+    assert settings.destinations == (
+        DimseDestination(name="pacs", host="h", port=104, ae_title="P"),
+    )
     assert settings.ingest.calling_ae_titles == ("US1", "US2")
+
+
+DIMSE = '[[destinations]]\nname = "p"\nhost = "h"\nport = 1\nae_title = "P"\n'
+STOW = '[[destinations]]\nname = "p"\nurl = "https://pacs.example.org/dicom-web"\n'
+
+
+def test_a_url_makes_a_destination_stow_rs(written: Written) -> None:
+    path = written(
+        f'{STOW}authentication = {{ type = "oauth2", token_url = "https://t.example.org/",'
+        ' client_id = "us", client_secret_file = "/run/secret" }\n'
+    )
+    (destination,) = load_settings(path).destinations
+    assert isinstance(destination, StowDestination)
+    assert isinstance(destination.authentication, OAuth2Authentication)
+
+
+@pytest.mark.parametrize(
+    ("toml", "wanted", "summary_after"),
+    [
+        ("", {"sr", "sc", "summary"}, None),
+        (DIMSE, {"sr", "sc", "summary"}, 60),
+        (f'{DIMSE}objects = ["sc"]', {"sc"}, None),
+        (f'{DIMSE}objects = ["sr", "sc", "ko"]', {"sr", "sc", "ko"}, None),
+    ],
+)
+def test_what_is_made_follows_from_what_the_destinations_want(
+    written: Written, toml: str, wanted: set[str], summary_after: float | None
+) -> None:
+    settings = load_settings(written(toml))
+    assert settings.wanted == wanted
+    assert settings.summary_after == summary_after
 
 
 @pytest.mark.parametrize(
     ("toml", "key"),
     [
+        (f'{DIMSE}objects = ["sr", "xx"]', "destinations.0.objects.1"),
+        (f'{DIMSE}objects = ["sr", "sr"]', "destinations.0"),
+        (f'{DIMSE}objects = ["sr", "ko"]', "destinations.0"),
+        (f"{DIMSE}report_classes = []", "destinations.0.report_classes"),
+        (f"{DIMSE}series_numbers = {{ sr = -1 }}", "destinations.0.series_numbers.sr"),
+        (f'{DIMSE}character_set = "latin"', "destinations.0.character_set"),
+        (f'{STOW}client_key = "k.pem"', "destinations.0"),
+        (f'{STOW}authentication = {{ type = "magic" }}', "destinations.0.authentication"),
+        ('[[destinations]]\nname = "p"\nurl = "ftp://pacs"', "destinations.0.url"),
+        ('results.report_not_analysed = "perhaps"', "results.report_not_analysed"),
+        ("results.quiet_seconds = 0", "results.quiet_seconds"),
         ("colour = 1", "colour"),
         ("[ingest]\nprot = 104", "ingest.prot"),
         ("[ingest]\nport = 0", "ingest.port"),

@@ -54,13 +54,27 @@ def test_the_effective_configuration_is_toml_with_its_secrets_masked(secondread)
 
 
 def test_the_printed_configuration_can_be_used_again(secondread, tmp_path: Path) -> None:
-    destinations = json.dumps(
-        [{"name": "pacs", "host": "pacs.local", "port": 104, "ae_title": "PACS"}]
-    )
-    first = secondread("config", SECONDREAD_DESTINATIONS=destinations)
+    destinations = [
+        {
+            "name": "pacs",
+            "host": "pacs.local",
+            "port": 104,
+            "ae_title": "PACS",
+            "series_numbers": {"sr": 901},
+            "series_descriptions": {"sc": 'AI "overlay"'},
+        },
+        {
+            "name": "archive",
+            "url": "https://archive.local/dicom-web",
+            "authentication": {"type": "basic", "user": "us", "password_file": "/run/secret"},
+        },
+    ]
+    first = secondread("config", SECONDREAD_DESTINATIONS=json.dumps(destinations))
     (tmp_path / "printed.toml").write_text(first.stdout)
     again = secondread("config", "--json", "--config", "printed.toml")
-    assert json.loads(again.stdout)["destinations"][0]["name"] == "pacs"
+    printed = json.loads(again.stdout)["destinations"]
+    for given, told in zip(destinations, printed, strict=True):
+        assert {key: told[key] for key in given} == given
 
 
 def test_a_mistake_in_the_configuration_names_its_key(secondread, tmp_path: Path) -> None:
