@@ -12,10 +12,17 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from dicom_sr import codes, identity
 from dicom_sr.finding import ModelIdentity
-from dicom_sr.source import header_text, read_source
+from dicom_sr.source import header_text, header_value, read_source
 
 _TYPE_2 = (
     "AccessionNumber",
@@ -35,6 +42,7 @@ _ACQUISITION = (
     "SoftwareVersions",
 )
 _UTF_8 = "ISO_IR 192"
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 
 
 def result_header(
@@ -125,6 +133,22 @@ def series_laterality(source: Dataset) -> str | None:
     """
     side = read_source(source).laterality
     return side if side in ("L", "R") else None
+
+
+def put_lossy_compression(image: Dataset, source: Dataset) -> None:
+    """Once lossy, always lossy (DICOM PS3.3 C.7.6.1.1.5): carried over, or told by the syntax."""
+    lossy = header_text(source, "LossyImageCompression")
+    meta = getattr(source, "file_meta", Dataset())
+    if UID(header_text(meta, "TransferSyntaxUID")) in _LOSSY:
+        lossy = "01"
+    if lossy not in ("00", "01"):
+        return
+    image.LossyImageCompression = lossy
+    if lossy == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            value = header_value(source, keyword)
+            if value is not None:
+                setattr(image, keyword, value)
 
 
 def long_string(text: str) -> str:

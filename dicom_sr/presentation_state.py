@@ -13,7 +13,8 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage as GrayscaleSt
 
 from dicom_sr import identity
 from dicom_sr.contour import cam_contour
-from dicom_sr.finding import Box, Finding, ModelIdentity
+from dicom_sr.finding import Finding, ModelIdentity
+from dicom_sr.geometry import outline
 from dicom_sr.header import (
     image_reference,
     long_string,
@@ -152,16 +153,9 @@ def _annotation(finding: Finding, contour: NDArray[np.float64]) -> Dataset:
     """Graphic Annotation (DICOM PS3.3 C.10.5); it applies to all that the state refers to."""
     item = Dataset()
     item.GraphicLayer = LAYER
-    item.GraphicObjectSequence = [_closed_line(_corners(finding.region)), _closed_line(contour)]
+    item.GraphicObjectSequence = [_closed_line(outline(finding.region)), _closed_line(contour)]
     item.TextObjectSequence = [_text(finding)]
     return item
-
-
-def _corners(box: Box) -> NDArray[np.float64]:
-    left, top, right, bottom = box.left, box.top, box.right, box.bottom
-    return np.array(
-        [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]], dtype=np.float64
-    )
 
 
 def _closed_line(points: NDArray[np.float64]) -> Dataset:

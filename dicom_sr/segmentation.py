@@ -12,14 +12,15 @@ from pydicom.uid import SegmentationStorage
 
 from dicom_sr import codes, identity
 from dicom_sr.finding import Finding, ModelIdentity
+from dicom_sr.geometry import pixel_spacing
 from dicom_sr.header import (
     code_item,
     image_reference,
     long_string,
+    put_lossy_compression,
     result_header,
     settle_character_set,
 )
-from dicom_sr.secondary_capture import _pixel_spacing, _put_lossy_compression
 from dicom_sr.source import ReportError, SourceImage, read_source
 
 SERIES_NUMBER = 9003
@@ -96,7 +97,7 @@ def build_segmentation(
     _put_functional_groups(segmentation, source, finding)
     _put_dimensions(segmentation, identity.dimension_organization_uid(uid))
     segmentation.LossyImageCompression = "00"
-    _put_lossy_compression(segmentation, source)
+    put_lossy_compression(segmentation, source)
     _put_pixels(segmentation, bands)
     settle_character_set(segmentation, source)
     return segmentation
@@ -167,7 +168,7 @@ def _algorithm(model: ModelIdentity) -> Dataset:
 
 def _put_functional_groups(segmentation: Dataset, source: Dataset, finding: Finding) -> None:
     """Multi-frame Functional Groups (DICOM PS3.3 C.7.6.16), one frame a band."""
-    spacing = _pixel_spacing(source, finding.region) or UNKNOWN_SPACING
+    spacing = pixel_spacing(source, finding.region) or UNKNOWN_SPACING
     measures = Dataset()
     measures.PixelSpacing = [f"{value:.8g}" for value in spacing]
     measures.SliceThickness = "1"

@@ -27,6 +27,7 @@ from dicom_sr.content_item import (
     uid_reference,
 )
 from dicom_sr.finding import Box, Decision, ModelIdentity
+from dicom_sr.geometry import outline
 from dicom_sr.source import SourceImage
 
 UNVERIFIED = "Unverified AI result, for research use only"
@@ -135,7 +136,7 @@ def score_group(
             number(CONTAINS, codes.PROBABILITY_OF_BENIGN, benign, codes.PERCENT),
             number(CONTAINS, codes.THRESHOLD, threshold, codes.PERCENT),
             code(CONTAINS, codes.ASSESSMENT_CATEGORY, _ASSESSMENT[score.decision]),
-            image_region(source, score.frame, _rectangle(score.region)),
+            image_region(source, score.frame, outline(score.region)),
             *further,
         ],
     )
@@ -237,11 +238,3 @@ def _algorithm_identification(score: Score, model: ModelIdentity) -> list[Datase
         text(HAS_CONCEPT_MOD, codes.ALGORITHM_VERSION, model.version),
         *(text(HAS_CONCEPT_MOD, codes.ALGORITHM_PARAMETERS, each) for each in parameters),
     ]
-
-
-def _rectangle(box: Box) -> NDArray[np.float64]:
-    """The box as a closed line through its corners, ``(5, 2)`` columns and rows."""
-    left, top, right, bottom = box.left, box.top, box.right, box.bottom
-    return np.array(
-        [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]], dtype=np.float64
-    )
