@@ -12,7 +12,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_sr.finding import Box, Finding, ModelIdentity, NotAnalysed
-from dicom_sr.identity import ResultKind
 from dicom_sr.key_objects import build_key_objects
 from dicom_sr.presentation_state import build_presentation_state
 from dicom_sr.reference import reference_to
@@ -21,7 +20,9 @@ from dicom_sr.report import build_report
 from dicom_sr.secondary_capture import build_secondary_capture
 from dicom_sr.segmentation import build_segmentation
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
-from dicom_sr.variant import REPORT_CLASSES, CharacterSetPolicy, Variant, as_variant
+from dicom_sr.variant import Variant, as_variant
+from service.delivery.form import variant_for
+from service.destination import CharacterSet, DimseDestination, ObjectKind, ReportClass
 
 BOX = Box(20, 10, 140, 110)
 NOT_ANALYSED = NotAnalysed("doppler", "The box shows Doppler.")
@@ -150,14 +151,17 @@ def _scored(number: int, malignant: bool) -> Scored:
 
 
 def _variant(number: int) -> Variant:
-    """A destination chooses for what it lists among its objects: for no rejection note."""
-    kinds = tuple(kind for kind in ResultKind if kind is not ResultKind.REJECTION_NOTE)
-    return Variant(
-        report_class=REPORT_CLASSES[(number + 1) % len(REPORT_CLASSES)],
-        character_set=list(CharacterSetPolicy)[(number + 1) % len(CharacterSetPolicy)],
-        series_numbers=tuple((kind, 100 + number) for kind in kinds),
-        series_descriptions=tuple((kind, f"AI {number}") for kind in kinds),
+    """What a destination asks for that wants everything otherwise."""
+    destination = DimseDestination(
+        name="fussy",
+        host="pacs",
+        port=104,
+        ae_title="PACS",
+        character_set=list(CharacterSet)[(number + 1) % len(CharacterSet)],
+        series_numbers={kind: 100 + number for kind in ObjectKind},
+        series_descriptions={kind: f"AI {number}" for kind in ObjectKind},
     )
+    return variant_for(destination, list(ReportClass)[(number + 1) % len(ReportClass)])
 
 
 def _headers() -> list[Dataset]:
