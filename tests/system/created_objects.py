@@ -158,8 +158,8 @@ def _variant(number: int) -> Variant:
         port=104,
         ae_title="PACS",
         character_set=list(CharacterSet)[(number + 1) % len(CharacterSet)],
-        series_numbers={kind: 100 + number for kind in ObjectKind},
-        series_descriptions={kind: f"AI {number}" for kind in ObjectKind},
+        series_numbers=dict.fromkeys(ObjectKind, 100 + number),
+        series_descriptions=dict.fromkeys(ObjectKind, f"AI {number}"),
     )
     return variant_for(destination, list(ReportClass)[(number + 1) % len(ReportClass)])
 
