@@ -29,6 +29,8 @@ from dicom_sr.secondary_capture import build_secondary_capture
 from dicom_sr.segmentation import build_segmentation
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
 
+from .pixelmed import PixelMed, Shape, shape
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 STARTED_AT = datetime(2025, 3, 4, 5, 6, 7, 89000, tzinfo=UTC)
 
@@ -45,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not paths:
         reason = "the test data are not here: set SECONDREAD_DATA to their folder"
         paths = [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
-    metafunc.parametrize("ultrasound_path", paths)
+    metafunc.parametrize("ultrasound_path", paths, scope="module")
 
 
 def _run(program: str, *arguments: str) -> str:
@@ -105,23 +107,27 @@ def our_errors(
     return errors
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pixelmed_complaints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Dataset], list[str]]:
-    """``pixelmed_complaints(report)``: errors and warnings of PixelMed's DicomSRValidator."""
-    limits = ("xpathExprOpLimit", "xpathTotalOpLimit", "xpathExprGrpLimit")
-    options = " ".join(f"-Djdk.xml.{limit}=0" for limit in limits)
-    monkeypatch.setenv("JAVA_TOOL_OPTIONS", options)
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Dataset], list[str]]]:
+    """``pixelmed_complaints(report)``: errors and warnings of PixelMed's DicomSRValidator.
+
+    It takes a second for each document, and is asked once for those of one shape.
+    """
+    validator = PixelMed()
+    path = tmp_path_factory.mktemp("pixelmed") / "report.dcm"
+    known: dict[Shape, list[str]] = {}
 
     def complaints(report: Dataset) -> list[str]:
-        path = tmp_path / "report.dcm"
-        path.write_bytes(part10_bytes(report))
-        lines = _run("DicomSRValidator", str(path)).splitlines()
-        assert "IOD validation complete" in lines, lines
-        return [line for line in lines if line.startswith(("Error", "Warning"))]
+        seen = shape(report)
+        if seen not in known:
+            path.write_bytes(part10_bytes(report))
+            known[seen] = validator.complaints(path)
+        return known[seen]
 
-    return complaints
+    yield complaints
+    validator.stop()
 
 
 @pytest.fixture(scope="session")
@@ -177,12 +183,13 @@ def _analysed_box(source: Dataset) -> Box:
 
 
 @pytest.fixture(scope="session")
-def finding_in(make_finding: Callable[..., Finding]) -> Callable[[Dataset], Finding]:
-    """``finding_in(source)``: a finding in the tissue region of a real file's middle frame."""
+def finding_in(make_finding: Callable[..., Finding]) -> Callable[..., Finding]:
+    """``finding_in(source, **fields)``: a finding in the tissue region of a real file's middle
+    frame."""
 
-    def find(source: Dataset) -> Finding:
+    def find(source: Dataset, **fields: object) -> Finding:
         frame = (int(source.get("NumberOfFrames") or 1) + 1) // 2
-        return make_finding(_analysed_box(source), frame=frame)
+        return make_finding(_analysed_box(source), **({"frame": frame} | fields))
 
     return find
 

@@ -134,13 +134,6 @@ def test_the_key_objects_of_a_study_share_a_series(build: Build) -> None:
     assert first.SOPInstanceUID != second.SOPInstanceUID
 
 
-@pytest.mark.parametrize("sop_class", [IMAGE, MULTI_FRAME])
-def test_pixelmed_has_nothing_to_complain_of(
-    build: Build, pixelmed_complaints: Callable[[Dataset], list[str]], sop_class: str
-) -> None:
-    assert pixelmed_complaints(build(SOPClassUID=sop_class)) == []
-
-
 def test_dsrdump_reads_it(build: Build, run_tool: Callable[..., str], tmp_path: Path) -> None:
     path = tmp_path / "key_objects.dcm"
     path.write_bytes(part10_bytes(build()))
@@ -148,18 +141,3 @@ def test_dsrdump_reads_it(build: Build, run_tool: Callable[..., str], tmp_path: 
     assert "Key Object Selection Document" in printed
     assert "<contains IMAGE:=(SC image,)>" in printed
     assert "<contains COMPOSITE:=(Comprehensive3DSRStorage,)>" in printed
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_dciodvfy_accepts_it_for_every_real_file(
-    ultrasound: Dataset,
-    model: ModelIdentity,
-    started_at: datetime,
-    finding_in: Callable[[Dataset], Finding],
-    our_errors: Callable[[Dataset, Dataset], list[str]],
-) -> None:
-    finding = finding_in(ultrasound)
-    document = build_key_objects(
-        ultrasound, finding, model, [OVERLAY, REPORT], revision=0, started_at=started_at
-    )
-    assert our_errors(ultrasound, document) == []

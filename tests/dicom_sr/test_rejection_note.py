@@ -105,28 +105,3 @@ def test_a_note_on_nothing_is_refused(build: Build) -> None:
 def test_a_result_of_another_study_is_refused(build: Build) -> None:
     with pytest.raises(ValueError, match="its own study only"):
         build(rejected=(REPORT, replace(OVERLAY, study_instance_uid="1.9")))
-
-
-@pytest.mark.parametrize("reason", list(RejectionReason))
-def test_pixelmed_has_nothing_to_complain_of(
-    build: Build, pixelmed_complaints: Callable[[Dataset], list[str]], reason: RejectionReason
-) -> None:
-    assert pixelmed_complaints(build(reason)) == []
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("reason", list(RejectionReason))
-def test_dciodvfy_accepts_it_for_every_real_file(
-    ultrasound: Dataset,
-    model: ModelIdentity,
-    started_at: datetime,
-    our_errors: Callable[[Dataset, Dataset], list[str]],
-    reason: RejectionReason,
-) -> None:
-    rejected = [
-        replace(each, study_instance_uid=ultrasound.StudyInstanceUID) for each in (REPORT, OVERLAY)
-    ]
-    note = build_rejection_note(
-        ultrasound, rejected, model, reason, TEXT, revision=0, started_at=started_at
-    )
-    assert our_errors(ultrasound, note) == []

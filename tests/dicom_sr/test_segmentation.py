@@ -173,18 +173,3 @@ def test_dciodvfy_accepts_it_whatever_side_the_source_tells(
     build: Build, iod_errors: Callable[[bytes], list[str]], laterality: str | None
 ) -> None:
     assert iod_errors(part10_bytes(build(Laterality=laterality))) == []
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_dciodvfy_accepts_it_for_every_real_file(
-    ultrasound: Dataset,
-    model: ModelIdentity,
-    started_at: datetime,
-    finding_in: Callable[[Dataset], Finding],
-    our_errors: Callable[[Dataset, Dataset], list[str]],
-) -> None:
-    segmentation = build_segmentation(
-        ultrasound, finding_in(ultrasound), model, revision=0, started_at=started_at
-    )
-    assert segmentation is not None
-    assert our_errors(ultrasound, segmentation) == []
