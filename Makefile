@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUNTIME := .venv
 TESTING := .venv-test
+OHIF := build/ohif
+OHIF_VERSION := 3.13.2
 IMAGES ?=
 ONCE ?=
 
@@ -36,7 +38,14 @@ check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
 	$(TESTING)/bin/mypy
 	$(TESTING)/bin/lint-imports
 
-test: debian-packages check ## everything that CI does: linters and all tests
+# Its dependencies are for who builds it: the package holds the built viewer, which is all that is needed.
+$(OHIF)/$(OHIF_VERSION): debian-packages
+	@[ -e $@ ] || { rm -rf $(OHIF) && mkdir -p $(OHIF) && \
+		npm pack --silent --pack-destination build @ohif/app@$(OHIF_VERSION) >/dev/null && \
+		tar -xzf build/ohif-app-$(OHIF_VERSION).tgz -C $(OHIF) --strip-components=2 package/dist && \
+		rm build/ohif-app-$(OHIF_VERSION).tgz && touch $@; }
+
+test: debian-packages check $(OHIF)/$(OHIF_VERSION) ## everything that CI does: linters and all tests
 	$(TESTING)/bin/pytest
 
 bench: $(TESTING)/.ready ## measure what docs/measured.md says

@@ -8,12 +8,16 @@ redis-server:redis-server
 storescu:dcmtk
 Orthanc:orthanc
 dciodvfy:dicom3tools
+DicomSRValidator:pixelmed-apps
+chromium:chromium
+npm:npm
 "
 missing=""
 for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair##*:}"
 done
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
+[ -e /usr/share/orthanc/plugins/libOrthancGdcm.so ] || missing="$missing orthanc-gdcm"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 
 [ -n "$missing" ] || exit 0
