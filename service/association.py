@@ -14,6 +14,8 @@ from pynetdicom.association import Association
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
 # pynetdicom keeps these switches as module globals, so they are set once, where it is imported.
 # Its default log handlers take one lock of the whole AE for each PDU.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -26,6 +28,14 @@ register_uid("1.2.840.10008.5.1.4.1.1.3", "RetiredUltrasoundMultiframeStorage", 
 Handler = tuple[Any, Callable[..., Any]] | tuple[Any, Callable[..., Any], list[Any]]
 
 _CLOSING_SECONDS = 2.0
+
+
+def application_entity(ae_title: str) -> AE:
+    """An AE that names our software in each association, as our files do (PS3.7 D.3.3.2)."""
+    ae = AE(ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    return ae
 
 
 def bound_socket_waits(event: evt.Event, seconds: float) -> None:

@@ -120,7 +120,7 @@ class StowDestination(_Destination):
     """An origin server of STOW-RS (PS3.18 section 10.5).
 
     url: root of its DICOMweb service, such as ``https://pacs.example.org/dicom-web``.
-    ca_file: PEM of the authorities that we trust, in place of the system's.
+    ca_file: PEM of the authorities that we trust, in place of the public ones.
     client_certificate, client_key: PEM files by which it knows us (mutual TLS).
     """
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import bound_socket_waits
+from service.association import application_entity, bound_socket_waits
 from service.still_image import UnreadableImage, wrap_still_image
 
 _FILES_AN_ASSOCIATION = 64
@@ -244,7 +244,7 @@ def _associated(
     peer: Peer, calling_ae_title: str, contexts: Iterable[tuple[str, str]]
 ) -> Iterator[Association]:
     """An association that is released at the end; not established if no context was accepted."""
-    ae = AE(calling_ae_title)
+    ae = application_entity(calling_ae_title)
     ae.connection_timeout = peer.connect_timeout
     ae.acse_timeout = peer.connect_timeout
     ae.dimse_timeout = peer.dimse_timeout

@@ -27,6 +27,7 @@ IGNORED = frozenset(
         "1.2.840.10008.5.1.4.1.1.11.2",  # Color Softcopy Presentation State
         "1.2.840.10008.5.1.4.1.1.11.3",  # Pseudo-Color Softcopy Presentation State
         "1.2.840.10008.5.1.4.1.1.11.4",  # Blending Softcopy Presentation State
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation (ours again)
         "1.2.840.10008.5.1.4.1.1.6.2",  # Enhanced US Volume
     }
 )

@@ -8,10 +8,7 @@ from typing import cast
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    SegmentationStorage,
-    Verification,
-)
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import Acceptor
 from service.sop_classes import ANALYSED, IGNORED
@@ -35,7 +32,7 @@ class LocalArchive:
         self.host = host
         ae = AE(ae_title)
         # No more than these: pynetdicom copies all contexts for each association.
-        for sop_class in sorted(ANALYSED | IGNORED | {SegmentationStorage}):
+        for sop_class in sorted(ANALYSED | IGNORED):
             ae.add_supported_context(sop_class, ALL_TRANSFER_SYNTAXES)
         ae.add_supported_context(Verification)
         ae.maximum_pdu_size = 131072

@@ -18,7 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import Acceptor
+from service.association import Acceptor, application_entity
 from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
@@ -160,7 +160,7 @@ class StorageScp:
 
 
 def _application_entity(settings: IngestSettings) -> AE:
-    ae = AE(settings.ae_title)
+    ae = application_entity(settings.ae_title)
     for sop_class in sorted(ANALYSED | IGNORED):
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     ae.add_supported_context(Verification)
