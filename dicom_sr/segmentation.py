@@ -32,6 +32,9 @@ LEVELS = (30, 50, 70)
 COLOURS = ((31793, 46953, 39977), (41812, 43790, 49983), (55606, 32623, 51745))
 """Recommended Display CIELab Value of each band: the overlay's colours at 40, 60 and 85 %."""
 
+_BITS_THAT_VIEWERS_READ = 16
+"""OHIF 3.13 takes no padding byte for its own, and Orthanc 1.10 cuts no frame out of a byte."""
+
 UNKNOWN_SPACING = (1.0, 1.0)
 """Row and column spacing, in mm, of an image that has no calibration that can be trusted."""
 
@@ -45,10 +48,12 @@ def build_segmentation(
     started_at: datetime,
     edition: int = 0,
 ) -> Dataset | None:
-    """Three bands of the CAM as a BINARY Segmentation (DICOM PS3.3 A.51) of the scored frame.
+    """Three bands of the CAM as a Segmentation (DICOM PS3.3 A.51) of the scored frame.
 
     The bands do not overlap, because OHIF shows only one of several overlapping layers in a stack
-    of images. Each is one frame of the source's size.
+    of images. Each is one frame of the source's size. The Segmentation is BINARY where the frames'
+    bits fill whole pairs of bytes; otherwise OHIF would never end loading it, and it is FRACTIONAL
+    with the values 0 and 1.
 
     An ultrasound image has no Frame of Reference, but OHIF opens no Segmentation without one: it
     gets one of its own, in which the image lies at the origin. Its spacing is that of the
@@ -136,7 +141,6 @@ def _referenced_series(source: Dataset, image: SourceImage) -> Dataset:
 
 def _put_segments(segmentation: Dataset, finding: Finding, model: ModelIdentity) -> None:
     """Segmentation Image (DICOM PS3.3 C.8.20.2) with its Segment Descriptions (C.8.20.4)."""
-    segmentation.SegmentationType = "BINARY"
     segmentation.SegmentsOverlap = "NO"
     segmentation.SegmentSequence = []
     for band, colour in enumerate(COLOURS):
@@ -218,14 +222,24 @@ def _put_dimensions(segmentation: Dataset, uid: str) -> None:
 
 
 def _put_pixels(segmentation: Dataset, bands: NDArray[np.bool_]) -> None:
-    """Image Pixel Module: one bit a pixel, the lowest bit first, frames follow without a gap
-    (DICOM PS3.5 8.1.1, Annex D)."""
-    segmentation.NumberOfFrames, segmentation.Rows, segmentation.Columns = bands.shape
+    """Image Pixel Module, and how its values are meant (DICOM PS3.3 C.8.20.2)."""
+    frames, rows, columns = bands.shape
+    segmentation.NumberOfFrames, segmentation.Rows, segmentation.Columns = frames, rows, columns
     segmentation.SamplesPerPixel = 1
     segmentation.PhotometricInterpretation = "MONOCHROME2"
-    segmentation.BitsAllocated = segmentation.BitsStored = 1
-    segmentation.HighBit = 0
     segmentation.PixelRepresentation = 0
-    pixels = np.packbits(bands, axis=None, bitorder="little").tobytes()
+    if rows * columns % _BITS_THAT_VIEWERS_READ == 0:
+        # The lowest bit first, the frames follow without a gap (DICOM PS3.5 8.1.1, Annex D).
+        segmentation.SegmentationType = "BINARY"
+        segmentation.BitsAllocated = segmentation.BitsStored = 1
+        segmentation.HighBit = 0
+        pixels = np.packbits(bands, axis=None, bitorder="little").tobytes()
+    else:
+        segmentation.SegmentationType = "FRACTIONAL"
+        segmentation.SegmentationFractionalType = "OCCUPANCY"
+        segmentation.MaximumFractionalValue = 1
+        segmentation.BitsAllocated = segmentation.BitsStored = 8
+        segmentation.HighBit = 7
+        pixels = bands.astype(np.uint8).tobytes()
     segmentation.PixelData = pixels + b"\0" * (len(pixels) % 2)
     segmentation["PixelData"].VR = "OB"

@@ -53,17 +53,20 @@ def read_back(segmentation: Dataset) -> Dataset:
     return pydicom.dcmread(BytesIO(part10_bytes(segmentation)))
 
 
+@pytest.mark.parametrize(("rows", "kind", "bits"), [(200, "BINARY", 1), (201, "FRACTIONAL", 8)])
 def test_three_bands_tell_how_much_of_the_maximum_is_reached(
-    build: Build, make_finding: Callable[..., Finding]
+    build: Build, make_finding: Callable[..., Finding], rows: int, kind: str, bits: int
 ) -> None:
     percent = 100 * make_finding(REGION).cam
-    expected = np.zeros((3, 200, 300), dtype=np.uint8)
+    expected = np.zeros((3, rows, 300), dtype=np.uint8)
     inside = expected[:, REGION.top : REGION.bottom, REGION.left : REGION.right]
     inside[0] = (percent >= 30) & (percent < 50)
     inside[1] = (percent >= 50) & (percent < 70)
     inside[2] = percent >= 70
     assert inside.any(axis=(1, 2)).all()
-    assert (read_back(build()).pixel_array == expected).all()
+    made = read_back(build(Rows=rows))
+    assert (made.SegmentationType, made.BitsStored) == (kind, bits)
+    assert (made.pixel_array == expected).all()
 
 
 def test_the_bands_are_parts_of_the_maximum_of_a_weak_heatmap_too(

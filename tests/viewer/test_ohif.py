@@ -86,8 +86,8 @@ def study(
     if request.param == "cine":
         path, number, box = get_testdata_file("examples_ybr_color.dcm"), 11, Box(98, 27, 227, 203)
     else:
-        path = request.getfixturevalue("us_dicom") / "breast" / "uta7_Anonymized5_US000000.dcm"
-        number, box = 1, Box(80, 40, 500, 400)
+        path = request.getfixturevalue("us_dicom") / "breast" / "uta4_p1_d045f565_IM128.dcm"
+        number, box = 1, Box(60, 40, 330, 390)
     image = dcmread(path)
     frames = [decode_frame(image, each + 1) for each in range(number_of_frames(image))]
     finding = Finding(
