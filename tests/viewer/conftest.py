@@ -28,6 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 OHIF = REPOSITORY / "build" / "ohif"
 SCREENSHOTS = REPOSITORY / "build" / "viewer"
 SCREENSHOT_WIDTH = 1200
+_FAR_AWAY = 10_000
+"""Pixels of the screen."""
 
 # A browser's page on a full HD screen.
 WINDOW = {"width": 1920, "height": 940}
@@ -202,10 +204,7 @@ class Viewer:
         if not corners:
             return None
         origin, hundred = np.array(corners, dtype=np.float64)
-        scale = (hundred - origin) / 100
-        if not np.all((scale > 0.01) & (scale < 100)):
-            return None  # not laid out yet
-        return Placement(origin, scale)
+        return Placement(origin, (hundred - origin) / 100)
 
     def picture(self, rows: int, columns: int) -> NDArray[np.uint8] | None:
         """The image as the screen shows it, at its own size ``(rows, columns, 3)`` RGB."""
@@ -213,6 +212,8 @@ class Viewer:
         if placement is None:
             return None
         corners = placement.of(np.array([[0, 0], [columns, rows]], dtype=np.float64))
+        if np.abs(corners).max() > _FAR_AWAY:
+            return None  # not laid out yet
         (left, top), (right, bottom) = np.round(corners).astype(int).tolist()
         shown = Image.fromarray(self.viewport()).crop((left, top, right, bottom))
         return np.asarray(shown.resize((columns, rows), Image.Resampling.BOX))
