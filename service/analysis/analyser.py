@@ -139,7 +139,7 @@ class Analyser:
                 )
         except ReportError:
             refusal = NotAnalysed(
-                "incomplete-header", "The header lacks a UID that a report has to refer to."
+                "incomplete-header", "The header lacks a valid UID or Patient ID for a report."
             )
             return self._without_report(refusal, watch)
         if isinstance(result, NotAnalysed):
