@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from dicom_sr.variant import CharacterSetPolicy, Variant, as_variant
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -16,6 +15,7 @@ from pydicom.uid import (
 )
 
 from dicom_sr.identity import ResultKind
+from dicom_sr.variant import CharacterSetPolicy, Variant, as_variant
 from service.destination import Destination, ObjectKind, ReportClass
 from service.results import ResultCheck
 from service.spool import Spool

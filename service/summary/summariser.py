@@ -6,11 +6,11 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 
-from dicom_sr.study_report import ImageResult, Scored, build_study_report
 from pydicom import dcmread
 
 from dicom_sr.finding import Box, Decision, ModelIdentity, NotAnalysed
 from dicom_sr.reference import InstanceReference
+from dicom_sr.study_report import ImageResult, Scored, build_study_report
 from service.backoff import wait_seconds
 from service.config import Settings
 from service.destination import ObjectKind
