@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_sr.finding import Box
-from dicom_sr.source import header_value
+from dicom_sr.source import ReportError, SourceImage, header_items, header_value, read_source
 
 _TWO_DIMENSIONAL, _TISSUE, _CENTIMETRES = 1, 1, 3
 
@@ -20,14 +22,21 @@ def outline(box: Box) -> NDArray[np.float64]:
     )
 
 
+def require_inside(image: SourceImage, box: Box) -> None:
+    """Raises ReportError if the box leaves the image, as far as the header tells its size."""
+    if box.right > (image.columns or box.right) or box.bottom > (image.rows or box.bottom):
+        raise ReportError("the analysed box leaves the source image")
+
+
 def pixel_spacing(source: Dataset, box: Box) -> tuple[float, float] | None:
     """Row and column spacing in mm of the 2D tissue region around the box.
 
     None if no region holds the box, or if the region's bounds leave the image: such a file was
     cropped or rescaled, and its region may tell a scale that no longer holds.
     """
-    rows, columns = header_value(source, "Rows") or 0, header_value(source, "Columns") or 0
-    for region in header_value(source, "SequenceOfUltrasoundRegions") or ():
+    image = read_source(source)
+    rows, columns = image.rows or 0, image.columns or 0
+    for region in header_items(source, "SequenceOfUltrasoundRegions"):
         bounds = _bounds(region)
         if bounds is None or not _is_calibrated_tissue(region):
             continue
@@ -39,10 +48,18 @@ def pixel_spacing(source: Dataset, box: Box) -> tuple[float, float] | None:
             and box.right <= right + 1
             and box.bottom <= bottom + 1
         )
-        x, y = header_value(region, "PhysicalDeltaX"), header_value(region, "PhysicalDeltaY")
+        x, y = (_millimetres(region, f"PhysicalDelta{axis}") for axis in "XY")
         if in_image and around_box and x and y:
-            return 10 * abs(float(y)), 10 * abs(float(x))
+            return y, x
     return None
+
+
+def _millimetres(region: Dataset, keyword: str) -> float | None:
+    """The size of a pixel; the header tells centimetres, and negative ones towards the origin."""
+    value = header_value(region, keyword)
+    if not isinstance(value, float) or not math.isfinite(10 * value):
+        return None
+    return 10 * abs(value)
 
 
 def _is_calibrated_tissue(region: Dataset) -> bool:
@@ -68,7 +85,7 @@ def _bounds(region: Dataset) -> tuple[int, int, int, int] | None:
             "RegionLocationMaxY1",
         )
     ]
-    if any(value is None for value in values):
+    if not all(isinstance(value, int) for value in values):
         return None
-    left, top, right, bottom = (int(value) for value in values)
+    left, top, right, bottom = values
     return left, top, right, bottom

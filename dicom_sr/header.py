@@ -21,8 +21,9 @@ from pydicom.uid import (
 )
 
 from dicom_sr import codes, identity
+from dicom_sr.copied_text import copied_text
 from dicom_sr.finding import ModelIdentity
-from dicom_sr.source import header_text, header_value, read_source
+from dicom_sr.source import ReportError, header_text, read_source
 
 _TYPE_2 = (
     "AccessionNumber",
@@ -63,19 +64,20 @@ def result_header(
 
     further_models: those that have a part in the result beside ``model``.
 
-    Raises ReportError if the source lacks a UID.
+    Raises ReportError if the source lacks a UID, or if its Patient ID cannot be one.
     """
     image = read_source(source)
     models = (model, *further_models)
     header = Dataset()
     for keyword in _TYPE_2:
-        _put(header, keyword, header_text(source, keyword))
+        _put(header, keyword, _copied(source, keyword))
+    if header_text(source, "PatientID") and not header.PatientID:
+        # Without it an archive would file the result with another patient.
+        raise ReportError("the source image's PatientID is no valid value")
     for keyword in _OPTIONAL:
-        if text := header_text(source, keyword):
+        if text := _copied(source, keyword):
             _put(header, keyword, text)
-    if all(header_text(source, keyword) for keyword in _DEIDENTIFICATION):
-        for keyword in _DEIDENTIFICATION:
-            _put(header, keyword, header_text(source, keyword))
+    _put_deidentification(header, source)
     _put(header, "PatientBirthDate", _date(header_text(source, "PatientBirthDate")))
     sex = header_text(source, "PatientSex")
     _put(header, "PatientSex", sex if sex in ("F", "M", "O") else "")
@@ -104,6 +106,19 @@ def result_header(
         *(_algorithm(each, local) for each in models),
     ]
     return header
+
+
+def _copied(source: Dataset, keyword: str) -> str:
+    declared = bool(header_text(source, "SpecificCharacterSet"))
+    return copied_text(keyword, header_text(source, keyword), declared=declared)
+
+
+def _put_deidentification(header: Dataset, source: Dataset) -> None:
+    """Patient Identity Removed asks for the method (DICOM PS3.3 C.7.1.1)."""
+    removed, method = (_copied(source, keyword) for keyword in _DEIDENTIFICATION)
+    if removed in ("YES", "NO") and method:
+        for keyword, text in zip(_DEIDENTIFICATION, (removed, method), strict=True):
+            _put(header, keyword, text)
 
 
 def code_item(code: Code) -> Dataset:
@@ -146,9 +161,8 @@ def put_lossy_compression(image: Dataset, source: Dataset) -> None:
     image.LossyImageCompression = lossy
     if lossy == "01":
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            value = header_value(source, keyword)
-            if value is not None:
-                setattr(image, keyword, value)
+            if text := _copied(source, keyword):
+                _put(image, keyword, text)
 
 
 def long_string(text: str) -> str:
@@ -221,12 +235,12 @@ def _timezone(source: Dataset, started_at: datetime) -> timezone:
 
 def _acquisition_equipment(source: Dataset) -> list[Dataset]:
     """The scanner as Contributing Equipment; none if the source does not name its maker."""
-    if not header_text(source, "Manufacturer"):
+    if not _copied(source, "Manufacturer"):
         return []
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(codes.ACQUISITION_EQUIPMENT)]
     for keyword in _ACQUISITION:
-        if text := header_text(source, keyword):
+        if text := _copied(source, keyword):
             _put(item, keyword, text)
     return [item]
 

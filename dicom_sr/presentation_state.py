@@ -8,13 +8,14 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import ColorSoftcopyPresentationStateStorage as ColorState
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage as GrayscaleState
 
 from dicom_sr import identity
 from dicom_sr.contour import cam_contour
 from dicom_sr.finding import Finding, ModelIdentity
-from dicom_sr.geometry import outline
+from dicom_sr.geometry import outline, require_inside
 from dicom_sr.header import (
     image_reference,
     long_string,
@@ -23,7 +24,14 @@ from dicom_sr.header import (
     settle_character_set,
 )
 from dicom_sr.icc_profile import srgb_profile
-from dicom_sr.source import ReportError, SourceImage, header_text, header_value, read_source
+from dicom_sr.source import (
+    ReportError,
+    SourceImage,
+    as_count,
+    header_text,
+    header_value,
+    read_source,
+)
 from dicom_sr.templates import percentages
 
 SERIES_NUMBER = 9005
@@ -88,6 +96,7 @@ def build_presentation_state(
     state.PresentationCreationDate = state.ContentDate
     state.PresentationCreationTime = state.ContentTime
     del state.ContentDate, state.ContentTime
+    require_inside(image, finding.region)
     state.ReferencedSeriesSequence = [_referenced_series(source, image, finding.frame)]
     state.DisplayedAreaSelectionSequence = [_displayed_area(source, image)]
     state.GraphicLayerSequence = [_layer(monochrome)]
@@ -95,7 +104,7 @@ def build_presentation_state(
     if monochrome:
         _put_grayscale_transformations(state, source)
     else:
-        state.ICCProfile = header_value(source, "ICCProfile") or srgb_profile()
+        state.ICCProfile = _icc_profile(source)
     settle_character_set(state, source)
     return state
 
@@ -105,6 +114,12 @@ def _is_monochrome(source: Dataset) -> bool:
     if not photometric:
         raise ReportError("the source image has no PhotometricInterpretation")
     return photometric.startswith("MONOCHROME")
+
+
+def _icc_profile(source: Dataset) -> bytes:
+    """The source's, else that of sRGB."""
+    profile = header_value(source, "ICCProfile")
+    return profile if isinstance(profile, bytes) and profile else srgb_profile()
 
 
 def _referenced_series(source: Dataset, image: SourceImage, frame: int) -> Dataset:
@@ -130,11 +145,10 @@ def _displayed_area(source: Dataset, image: SourceImage) -> Dataset:
 def _pixel_aspect_ratio(source: Dataset) -> list[int]:
     """Height and width of a pixel: the source's, or square."""
     ratio = header_value(source, "PixelAspectRatio")
-    try:
-        height, width = (int(value) for value in ratio)
-    except (TypeError, ValueError):
+    if not isinstance(ratio, MultiValue) or len(ratio) != 2:
         return [1, 1]
-    return [height, width] if height > 0 and width > 0 else [1, 1]
+    height, width = (as_count(value) for value in ratio)
+    return [height, width] if height and width else [1, 1]
 
 
 def _layer(monochrome: bool) -> Dataset:

@@ -36,7 +36,8 @@ def build_report(
     edition: 0 for the first report on that content, 1 for the one that replaces it, …
     predecessor: the report that this one replaces (Predecessor Documents).
 
-    Raises ReportError if the source lacks a UID that the report must refer to.
+    Raises ReportError if the source lacks a UID that the report must refer to, if its Patient ID
+    cannot be one, or if the analysed box leaves it.
     """
     image = read_source(source)
     frame = result.frame if isinstance(result, Finding) else 0

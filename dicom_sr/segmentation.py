@@ -12,7 +12,7 @@ from pydicom.uid import SegmentationStorage
 
 from dicom_sr import codes, identity
 from dicom_sr.finding import Finding, ModelIdentity
-from dicom_sr.geometry import pixel_spacing
+from dicom_sr.geometry import pixel_spacing, require_inside
 from dicom_sr.header import (
     code_item,
     image_reference,
@@ -120,8 +120,7 @@ def _bands(image: SourceImage, finding: Finding) -> NDArray[np.bool_]:
     if image.rows is None or image.columns is None:
         raise ReportError("the source image has no Rows or no Columns")
     box = finding.region
-    if box.right > image.columns or box.bottom > image.rows:
-        raise ReportError("the analysed box leaves the source image")
+    require_inside(image, box)
     percent = 100 * (finding.cam.astype(np.float64) / float(finding.cam.max()))
     reached = np.stack([percent >= level for level in LEVELS])
     inside = reached.copy()

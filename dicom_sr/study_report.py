@@ -59,7 +59,8 @@ def build_study_report(
     predecessor: the summary that this one replaces. If it is not given, a summary with
         a ``number`` replaces the one before it, taken to be of the same models.
 
-    Raises ReportError if a header lacks a UID, ValueError if there is no result or if they are of
+    Raises ReportError if a header lacks a UID, if its Patient ID cannot be one or if a box leaves
+    its image, ValueError if there is no result or if they are of
     several studies.
     """
     images = sorted((_study_image(each, with_reports) for each in results), key=acquisition_order)

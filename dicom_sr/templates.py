@@ -27,7 +27,7 @@ from dicom_sr.content_item import (
     uid_reference,
 )
 from dicom_sr.finding import Box, Decision, ModelIdentity
-from dicom_sr.geometry import outline
+from dicom_sr.geometry import outline, require_inside
 from dicom_sr.source import SourceImage
 
 UNVERIFIED = "Unverified AI result, for research use only"
@@ -111,7 +111,10 @@ def score_group(
 
     tracking: Tracking Identifier and Tracking Unique Identifier.
     further: content of the group beside that of the template.
+
+    Raises ReportError if the box leaves the image.
     """
+    require_inside(source, score.region)
     malignant, benign, threshold = percentages(score)
     measured_on = image(
         INFERRED_FROM,

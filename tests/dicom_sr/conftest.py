@@ -57,7 +57,12 @@ def _run(program: str, *arguments: str) -> str:
         "pixelmed-apps (make test does it)"
     )
     done = subprocess.run(
-        [path, *arguments], capture_output=True, timeout=60, check=False, encoding="utf-8"
+        [path, *arguments],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
     )
     return done.stdout + done.stderr
 
@@ -75,8 +80,9 @@ def iod_errors(tmp_path: Path) -> Callable[[bytes], list[str]]:
     def errors(content: bytes) -> list[str]:
         path = tmp_path / "object.dcm"
         path.write_bytes(content)
-        lines = _run("dciodvfy", "-new", str(path)).splitlines()
-        assert lines, "dciodvfy said nothing"
+        said = _run("dciodvfy", "-new", str(path))
+        assert said, "dciodvfy said nothing"
+        lines = said.split("\n")  # other ends of lines are parts of values
         return [line for line in lines if line.startswith("Error")]
 
     return errors
