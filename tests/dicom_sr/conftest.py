@@ -27,6 +27,7 @@ from dicom_sr.rejection_note import RejectionReason, build_rejection_note
 from dicom_sr.report import build_report
 from dicom_sr.secondary_capture import build_secondary_capture
 from dicom_sr.segmentation import build_segmentation
+from dicom_sr.source import header_text
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
 
 from .pixelmed import PixelMed, Shape, shape
@@ -89,7 +90,8 @@ def iod_errors(tmp_path: Path) -> Callable[[bytes], list[str]]:
 
 
 def _wrong_uids(source: Dataset) -> list[str]:
-    uids = [source.SOPInstanceUID, source.SeriesInstanceUID, source.StudyInstanceUID]
+    keywords = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    uids = [header_text(source, keyword) for keyword in keywords]
     return [uid for uid in uids if not UID(uid).is_valid or uid[:2] not in ("0.", "1.", "2.")]
 
 
