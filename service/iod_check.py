@@ -46,6 +46,8 @@ class IodCheck:
     def errors(self, content: bytes, tolerated_uids: Collection[str] = ()) -> list[str]:
         """What dciodvfy calls an error in a Part 10 file, each once and without any value.
 
+        What it says of letters is left to ``dicom_sr.validity``, see ``_is_about_letters``.
+
         tolerated_uids: errors that quote one of these are left out, because the source image
             itself has it wrong, and a result must name the image as it is.
 
@@ -71,9 +73,10 @@ class IodCheck:
         if done.returncode not in _RETURN_CODES:
             return self._without_judgement(f"ended with return code {done.returncode}")
         said = (done.stdout + done.stderr).decode(errors="replace")
-        lines = [line for line in said.split("\n") if line.startswith("Error")]
-        if not said or (done.returncode and not lines):
+        found = [line for line in said.split("\n") if line.startswith("Error")]
+        if not said or (done.returncode and not found):
             return self._without_judgement("said nothing")
+        lines = [line for line in found if not _is_about_letters(line)]
         quoted = [f"<{uid}>" for uid in tolerated_uids if uid]
         ours = [line for line in lines if not any(uid in line for uid in quoted)]
         return list(dict.fromkeys(_without_values(line) for line in ours))
@@ -83,6 +86,17 @@ class IodCheck:
             self._told = True
             log.warning("dciodvfy %s: its check is left out where that happens", why)
         return []
+
+
+def _is_about_letters(line: str) -> bool:
+    """Where it is wrong, and valid names of Chinese patients would keep results from leaving.
+
+    It does not know GBK, judges bytes whose character set the source did not declare (they leave
+    as they came), and counts bytes where a Value Representation counts characters (PS3.5 6.2).
+    """
+    if "Character invalid for character repertoire" in line:
+        return True
+    return "Length invalid for this VR" in line and not line.isascii()
 
 
 def _without_values(line: str) -> str:

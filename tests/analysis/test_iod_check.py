@@ -21,14 +21,16 @@ STUDY = "1.2.3.4.5.2"
 WRONG_UID = "9.2.3.wrong"
 
 
-def report(study: str = STUDY) -> Dataset:
+def report(study: str = STUDY, **header: str) -> Dataset:
     """A report on an image that was not analysed."""
     source = Dataset()
+    for keyword, value in header.items():
+        setattr(source, keyword, value)
     source.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
     source.SOPInstanceUID = "1.2.3.4.5.1"
     source.SeriesInstanceUID = "1.2.3.4.5.3"
     put(source, "StudyInstanceUID", study)
-    source.PatientName = "Doe^Jane"
+    source.setdefault("PatientName", "Doe^Jane")
     return build_report(
         source,
         NotAnalysed("undecodable", "The pixel data cannot be decoded."),
@@ -131,6 +133,32 @@ def test_other_errors_of_that_object_remain() -> None:
     del broken.CompletionFlag
     (error,) = IodCheck().errors(part10_bytes(broken), {WRONG_UID})
     assert "CompletionFlag" in error
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"SpecificCharacterSet": "GBK", "PatientName": "王^小红"},
+        {"SpecificCharacterSet": "GB18030", "PatientName": "红" * 60},
+        {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "红" * 60},
+    ],
+)
+def test_letters_that_dciodvfy_misjudges_keep_no_result_back(header: dict[str, str]) -> None:
+    assert IodCheck().errors(part10_bytes(report(**header))) == []
+
+
+def test_bytes_of_a_character_set_that_the_source_did_not_declare_are_no_fault_of_ours() -> None:
+    declared = part10_bytes(report(SpecificCharacterSet="ISO_IR 100", PatientName="Müller"))
+    undeclared = declared.replace(b"ISO_IR 100", b"ISO_IR 6  ")
+    assert undeclared != declared
+    assert IodCheck().errors(undeclared) == []
+
+
+def test_a_text_that_is_too_long_by_any_count_is_an_error() -> None:
+    broken = report()
+    broken.PatientID = "1" * 65
+    (error,) = IodCheck().errors(part10_bytes(broken))
+    assert "PatientID" in error
 
 
 def test_file_that_is_cut_off_has_errors() -> None:
