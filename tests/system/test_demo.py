@@ -208,7 +208,7 @@ def test_an_image_that_no_report_can_refer_to_is_no_missing_result(demo, folder)
     image.save_as(folder / "lacking.dcm")
     running = demo("--once", folder)
     assert running.wait() == 0, running.text()
-    assert "not analysed: The header lacks a UID" in line_of("lacking.dcm", running.text())
+    assert "not analysed: The header lacks a valid UID" in line_of("lacking.dcm", running.text())
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["empty", "absent"])
