@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from pydicom.config import IGNORE
@@ -81,29 +81,31 @@ class Variant:
     report_class: SOP Class UID of reports, one of ``REPORT_CLASSES``.
     character_set: of all texts; the source's own, or one that holds all of Unicode.
     series_numbers, series_descriptions: for the kinds that get another one.
+    overlay_modality: Modality of overlays, ``OT`` or ``US``.
 
-    Raises ValueError if no report of ours can be of ``report_class``.
+    Raises ValueError if no report of ours can be of ``report_class``, or for another modality.
     """
 
     report_class: str = REPORT_CLASSES[0]
     character_set: CharacterSetPolicy = CharacterSetPolicy.SOURCE
     series_numbers: tuple[tuple[ResultKind, int], ...] = ()
     series_descriptions: tuple[tuple[ResultKind, str], ...] = ()
+    overlay_modality: str = "OT"
 
     def __post_init__(self) -> None:
+        if self.overlay_modality not in ("OT", "US"):
+            raise ValueError(f"an overlay is not of the modality {self.overlay_modality}")
         if self.report_class not in REPORT_CLASSES:
             raise ValueError(f"our reports cannot be of the class {self.report_class}")
 
     def canonical(self) -> str:
-        """The same text for variants that ask for the same."""
-        return json.dumps(
-            [
-                self.report_class,
-                self.character_set,
-                sorted(self.series_numbers),
-                sorted(self.series_descriptions),
-            ]
-        )
+        """The same text for variants that ask for the same, also when a field is added one day."""
+        asked = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                asked[each.name] = sorted(value) if isinstance(value, tuple) else value
+        return json.dumps(asked, sort_keys=True)
 
 
 def as_variant(data_set: Dataset, variant: Variant) -> Dataset:
@@ -132,6 +134,8 @@ def as_variant(data_set: Dataset, variant: Variant) -> Dataset:
     form.SeriesInstanceUID = identity.variant_uid(data_set.SeriesInstanceUID, spelled)
     if kind in dict(variant.series_numbers):
         form.SeriesNumber = dict(variant.series_numbers)[kind]
+    if kind is ResultKind.OVERLAY:
+        form.Modality = variant.overlay_modality
     undeclared = has_undeclared_text(data_set)
     description = dict(variant.series_descriptions).get(kind)
     if description is not None and (description.isascii() or not undeclared):

@@ -65,6 +65,7 @@ class _Destination(Section):
     report_classes: in order of preference; the first that it accepts is sent.
     character_set: of all that it gets.
     series_numbers, series_descriptions: by object, in place of ours.
+    overlay_modality: some viewers hang an overlay beside the images only if it is US, too.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
@@ -73,6 +74,7 @@ class _Destination(Section):
     character_set: CharacterSet = CharacterSet.SOURCE
     series_numbers: dict[ObjectKind, SeriesNumber] = {}
     series_descriptions: dict[ObjectKind, SeriesDescription] = {}
+    overlay_modality: Literal["OT", "US"] = "OT"
 
     @model_validator(mode="after")
     def _key_objects_are_there(self) -> _Destination:

@@ -36,6 +36,7 @@ def variant_for(destination: Destination, report_class: ReportClass) -> Variant:
         character_set=CharacterSetPolicy(destination.character_set.value),
         series_numbers=_by_kind(destination.series_numbers),
         series_descriptions=_by_kind(destination.series_descriptions),
+        overlay_modality=destination.overlay_modality,
     )
 
 

@@ -134,8 +134,10 @@ def test_series_and_character_set_are_the_destinations(office, old_pacs, objects
         character_set="gb18030",
         series_numbers={"sr": 42},
         series_descriptions={"sc": "AI picture"},
+        overlay_modality="US",
     ).deliver(key, PACS)
     report, capture = pacs.stored
+    assert (report.Modality, capture.Modality) == ("SR", "US")
     assert (report.SeriesNumber, capture.SeriesNumber) == (42, 9002)
     assert capture.SeriesDescription == "AI picture"
     assert {each.SpecificCharacterSet for each in pacs.stored} == {"GB18030"}

@@ -158,6 +158,7 @@ def _variant(number: int) -> Variant:
         port=104,
         ae_title="PACS",
         character_set=list(CharacterSet)[(number + 1) % len(CharacterSet)],
+        overlay_modality="US",
         series_numbers=dict.fromkeys(ObjectKind, 100 + number),
         series_descriptions=dict.fromkeys(ObjectKind, f"AI {number}"),
     )
