@@ -14,7 +14,7 @@ from dicom_sr.report import build_report
 from service.config import Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
-from service.journal.records import AnalysisOutcome, ImageRow, ImageState
+from service.journal.records import AnalysisOutcome, ImageRow, ImageState, ResultRow
 from service.journal.states import RESULT_WITHDRAWN
 from service.results import FILES, REJECTION_FILE, ResultCheck, parcels_for
 from service.spool import Spool
@@ -51,8 +51,8 @@ class Withdrawal:
         if row.state not in RESULT_WITHDRAWN.before:
             raise NothingToWithdraw(f"it is {row.state}")
         parcel = secrets.token_hex(16)
-        objects = self._objects(row, outcome, reason, words)
-        header = self._header(row)
+        header = dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
+        objects = self._objects(header, row, outcome, reason, words)
         self._spool.write_results(
             parcel,
             [(name, self._check.part10(name, each, header)) for name, each in objects.items()],
@@ -75,19 +75,20 @@ class Withdrawal:
         if not self._journal.withdraw(row, parcel, withdrawn, parcels):
             raise NothingToWithdraw("it has just changed: look again")
 
-    def _header(self, row: ImageRow) -> Dataset:
-        return dcmread(self._spool.image_path(row.key), stop_before_pixels=True)
-
     def _objects(
-        self, row: ImageRow, outcome: AnalysisOutcome, reason: RejectionReason, words: str
+        self,
+        header: Dataset,
+        row: ImageRow,
+        outcome: AnalysisOutcome,
+        reason: RejectionReason,
+        words: str,
     ) -> dict[str, Dataset]:
         """By file name."""
-        header = self._header(row)
         model = ModelIdentity(outcome.model_name, outcome.model_version, outcome.model_sha256)
         edition, started_at = row.edition + 1, datetime.now(UTC).astimezone()
         rejected = [
             reference
-            for result in row.results
+            for result in _since_last_withdrawal(row)
             for name in result.outcome.objects
             if (reference := self._spool.reference(result.parcel, name)) is not None
         ]
@@ -115,3 +116,11 @@ class Withdrawal:
                 predecessor=predecessor,
             )
         return objects
+
+
+def _since_last_withdrawal(row: ImageRow) -> list[ResultRow]:
+    """What was rejected before is not rejected again, nor is the note that rejected it."""
+    results: list[ResultRow] = []
+    for result in row.results:
+        results = [] if result.outcome.state is ImageState.WITHDRAWN else [*results, result]
+    return results

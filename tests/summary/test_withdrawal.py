@@ -99,6 +99,17 @@ def test_what_was_replaced_before_is_rejected_too(office) -> None:
     assert set(named_by(note)) == {*first, *second}
 
 
+def test_a_second_withdrawal_rejects_what_came_since_the_first(office) -> None:
+    key = office.analysed(1, 0.7)
+    office.withdrawal.withdraw(office.row(key), RejectionReason.QUALITY, "why")
+    office.journal.ask_again(key)
+    office.scored(key, 0.8)
+    since = office.row(key).outcome.uids
+    office.withdrawal.withdraw(office.row(key), RejectionReason.QUALITY, "again")
+    note = office.object(office.row(key).parcel, "rejection.dcm")
+    assert sorted(named_by(note)) == sorted(since)
+
+
 def test_there_must_be_something_to_withdraw(office) -> None:
     with pytest.raises(NothingToWithdraw, match="no result"):
         office.withdrawal.withdraw(office.row(office.image(1)), RejectionReason.QUALITY, "why")
