@@ -24,6 +24,7 @@ from dicom_sr import codes, identity
 from dicom_sr.copied_text import copied_text
 from dicom_sr.finding import ModelIdentity
 from dicom_sr.source import ReportError, header_text, read_source
+from dicom_sr.value_representation import encodable
 
 _TYPE_2 = (
     "AccessionNumber",
@@ -179,7 +180,7 @@ def settle_character_set(result: Dataset, source: Dataset) -> None:
     declared = header_text(source, "SpecificCharacterSet").replace("ISO 2022 IR", "ISO_IR")
     encoding = python_encoding.get(declared)
     texts = list(_texts(result))
-    if encoding is None or not all(_encodable(text, encoding) for text in texts):
+    if encoding is None or not all(encodable(text, encoding) for text in texts):
         result.SpecificCharacterSet = _UTF_8
     elif declared:
         result.SpecificCharacterSet = declared
@@ -268,11 +269,3 @@ def _texts(dataset: Dataset) -> Iterator[str]:
                 yield from _texts(item)
         elif element.VR in ("LO", "LT", "PN", "SH", "ST", "UC", "UT"):
             yield str(element.value)
-
-
-def _encodable(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

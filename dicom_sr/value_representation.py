@@ -50,10 +50,10 @@ class CharacterSet:
         """Every character is in one of the code elements that are declared."""
         if text.isascii():
             return True
-        if any(_encodable(text, encoding) for encoding in self._encodings):
+        if any(encodable(text, encoding) for encoding in self._encodings):
             return True
         return all(
-            any(_encodable(character, encoding) for encoding in self._encodings)
+            any(encodable(character, encoding) for encoding in self._encodings)
             for character in set(text)
         )
 
@@ -131,7 +131,8 @@ def _most_values(tag: int) -> int | None:
     return int(most) if most.isdigit() else None
 
 
-def _encodable(text: str, encoding: str) -> bool:
+def encodable(text: str, encoding: str) -> bool:
+    """encoding: a Python codec's name."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 
 from dicom_sr.reference import InstanceReference
 from service.analysis.analyser import Analyser, Analysis
-from service.backoff import wait_seconds
 from service.config import ReportNotAnalysed, Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
@@ -16,8 +14,8 @@ from service.journal.lease import keep_alive
 from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.log import fault
 from service.monitoring.metrics import Metrics
-from service.queue.publisher import BrokerUnavailable
-from service.results import FILES, InvalidObject, parcels_for
+from service.parcel_jobs import after_fault, publish
+from service.results import FILES, parcels_for
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -88,7 +86,7 @@ class AnalysisTask:
             return
         self._count(analysis)
         log.info("%s %s %s", key, analysis.outcome.state, analysis.outcome.reason or "")
-        self._publish(job.parcel, parcels)
+        publish(self._publish_delivery, job.parcel, parcels, self._metrics)
 
     def _analyse(self, job: AnalysisJob) -> Analysis:
         if job.attempt > self._retry.analysis_attempts:
@@ -121,17 +119,11 @@ class AnalysisTask:
         return {}
 
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
-        invalid = isinstance(error, InvalidObject)  # and would be so again
-        if invalid:
-            self._metrics.invalid_objects.inc()
-        final = invalid or job.attempt >= self._retry.analysis_attempts
-        wait = None if final else wait_seconds(job.attempt, self._retry, random.random())  # noqa: S311
-        text = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
-        if invalid:
-            text = str(error)
+        words = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
+        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
         log.error("%s attempt %d: %s", job.key, job.attempt, text)
         self._journal.record_analysis_failure(job, text, wait)
-        if final:
+        if wait is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 
     def _count(self, analysis: Analysis) -> None:
@@ -143,10 +135,3 @@ class AnalysisTask:
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         if outcome.probability_malignant is not None:
             self._metrics.malignant_probability.observe(outcome.probability_malignant)
-
-    def _publish(self, parcel: str, parcels: Parcels) -> None:
-        for destination in parcels:
-            try:
-                self._publish_delivery(parcel, destination)
-            except BrokerUnavailable:
-                self._metrics.publish_failures.inc()

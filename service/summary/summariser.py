@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 
 from pydicom import dcmread
@@ -11,7 +10,6 @@ from pydicom import dcmread
 from dicom_sr.finding import Box, Decision, ModelIdentity, NotAnalysed
 from dicom_sr.reference import InstanceReference
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
-from service.backoff import wait_seconds
 from service.config import Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
@@ -19,12 +17,11 @@ from service.journal.lease import keep_alive
 from service.journal.records import AnalysisOutcome, Basis, ImageRow, SummaryJob
 from service.log import fault
 from service.monitoring.metrics import Metrics
-from service.queue.publisher import BrokerUnavailable
+from service.parcel_jobs import after_fault, publish
 from service.results import (
     FILES,
     SUMMARY_ALONE_FILE,
     SUMMARY_FILE,
-    InvalidObject,
     ResultCheck,
     parcels_for,
 )
@@ -94,11 +91,7 @@ class Summariser:
             log.info("%s changed while it was summarised", job.key)
             return
         log.info("%s summary %d of %d images", job.key, job.number, len(basis))
-        for destination in parcels:
-            try:
-                self._publish_delivery(job.parcel, destination)
-            except BrokerUnavailable:
-                self._metrics.publish_failures.inc()
+        publish(self._publish_delivery, job.parcel, parcels, self._metrics)
 
     def _files(self, job: SummaryJob, images: Sequence[_Told]) -> list[tuple[str, bytes]]:
         """The forms that the destinations want. Raises InvalidObject, OSError, ReportError."""
@@ -132,12 +125,8 @@ class Summariser:
         )
 
     def _record_failure(self, job: SummaryJob, error: Exception) -> None:
-        invalid = isinstance(error, InvalidObject)  # and would be so again
-        if invalid:
-            self._metrics.invalid_objects.inc()
-        final = invalid or job.attempt >= self._retry.analysis_attempts
-        wait = None if final else wait_seconds(job.attempt, self._retry, random.random())  # noqa: S311
-        text = str(error) if invalid else f"the summary broke off: {fault(error)}"
+        words = f"the summary broke off: {fault(error)}"
+        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
         log.error("%s summary, attempt %d: %s", job.key, job.attempt, text)
         self._journal.record_summary_failure(job, text, wait)
 
