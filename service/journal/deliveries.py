@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, select, update
 
 from service.journal import jobs, states
-from service.journal.records import DeliveryJob, ImageRow, Parcels
-from service.journal.schema import delivery, image
+from service.journal.records import DeliveryJob, ImageRow, ImageState, Parcels
+from service.journal.schema import delivery, image, result
 
 
 def make(
@@ -55,10 +55,16 @@ def make_missing(connection: Connection, row: ImageRow, parcels: Parcels, now: d
 
 
 def cancel(connection: Connection, image_key: str) -> None:
-    """What is not yet stored of an image's results shall not be stored any more."""
+    """What is not yet stored of an image's results shall not be stored any more.
+
+    Notes of an earlier withdrawal still go out: what they reject may have been stored.
+    """
+    notes = select(result.c.parcel).where(
+        result.c.image_key == image_key, result.c.state == ImageState.WITHDRAWN
+    )
     connection.execute(
         update(delivery)
-        .where(delivery.c.image_key == image_key)
+        .where(delivery.c.image_key == image_key, delivery.c.parcel.not_in(notes))
         .where(delivery.c.state.in_(states.DELIVERY_CANCELLED.before))
         .values(state=states.DELIVERY_CANCELLED.after, lease=None, published_at=None)
     )

@@ -128,6 +128,24 @@ def test_what_was_not_yet_delivered_is_cancelled(
     assert [each.key for each in journal.overdue(30)] == [PARCEL]
 
 
+def test_a_note_that_waits_still_goes_out_after_a_second_withdrawal(
+    journal: Journal, delivered: str, scored: AnalysisOutcome
+) -> None:
+    assert journal.withdraw(row(journal, delivered), PARCEL, WITHDRAWN, {"pacs": NOTE})
+    assert journal.ask_again(delivered)
+    job = journal.lease_analysis(delivered, 10)
+    assert job is not None
+    journal.record_outcome(job, scored, {"pacs": scored.objects})
+    assert journal.withdraw(row(journal, delivered), "e" * 32, WITHDRAWN, {"pacs": NOTE})
+    states = {each.parcel: each.state for each in row(journal, delivered).deliveries}
+    assert states == {
+        delivered: DeliveryState.DELIVERED,
+        PARCEL: DeliveryState.PENDING,
+        job.parcel: DeliveryState.CANCELLED,
+        "e" * 32: DeliveryState.PENDING,
+    }
+
+
 def test_only_one_of_two_withdrawals_counts(journal: Journal, delivered: str) -> None:
     seen = row(journal, delivered)
     assert journal.withdraw(seen, PARCEL, WITHDRAWN, {"pacs": NOTE})
