@@ -87,11 +87,17 @@ class _Destination(Section):
 
 
 class DimseDestination(_Destination):
-    """A storage SCP."""
+    """A storage SCP.
+
+    storage_commitment: a parcel counts as delivered only once it has committed to it.
+    commitment_timeout: seconds after which it is asked again if it has not reported.
+    """
 
     host: str
     port: Port
     ae_title: AeTitle
+    storage_commitment: bool = False
+    commitment_timeout: float = Field(default=3600, gt=0, allow_inf_nan=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}  (AE title {self.ae_title})"

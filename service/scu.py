@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import application_entity, bound_socket_waits
+from service.association import Handler, application_entity, bound_socket_waits
 from service.still_image import UnreadableImage, wrap_still_image
 
 _FILES_AN_ASSOCIATION = 64
@@ -126,7 +127,7 @@ def storage_object(path: Path) -> StorageObject:
 def echo(peer: Peer, calling_ae_title: str) -> int | None:
     """C-ECHO; returns the status, None without an answer. Raises AssociationFailed."""
     contexts = [(str(Verification), "1.2.840.10008.1.2")]
-    with _associated(peer, calling_ae_title, contexts) as association:
+    with associated(peer, calling_ae_title, contexts) as association:
         if not association.is_established:
             raise AssociationFailed(f"{peer} does not support C-ECHO")
         return _status(association.send_c_echo())
@@ -168,7 +169,7 @@ def store_association(
 
     Raises AssociationFailed if there is no association; one that accepted no context is one.
     """
-    with _associated(peer, calling_ae_title, contexts) as association:
+    with associated(peer, calling_ae_title, contexts) as association:
         yield StoreAssociation(association)
 
 
@@ -240,10 +241,18 @@ def _object_or_picture(path: Path) -> StorageObject:
 
 
 @contextmanager
-def _associated(
-    peer: Peer, calling_ae_title: str, contexts: Iterable[tuple[str, str]]
+def associated(
+    peer: Peer,
+    calling_ae_title: str,
+    contexts: Iterable[tuple[str, str]],
+    handlers: Sequence[Handler] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
-    """An association that is released at the end; not established if no context was accepted."""
+    """An association that is released at the end; not established if no context was accepted.
+
+    handlers: pairs of a pynetdicom event and its handler. roles: proposed for the contexts.
+    Raises AssociationFailed.
+    """
     ae = application_entity(calling_ae_title)
     ae.connection_timeout = peer.connect_timeout
     ae.acse_timeout = peer.connect_timeout
@@ -252,7 +261,8 @@ def _associated(
     for sop_class_uid, transfer_syntax_uid in contexts:
         ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
     connections: list[evt.Event] = []
-    handlers = [
+    every = [
+        *handlers,
         (evt.EVT_CONN_OPEN, connections.append),
         (evt.EVT_CONN_OPEN, bound_socket_waits, [peer.dimse_timeout]),
     ]
@@ -261,7 +271,8 @@ def _associated(
             peer.host,
             peer.port,
             ae_title=peer.ae_title,
-            evt_handlers=handlers,  # type: ignore[arg-type]
+            ext_neg=list(roles),
+            evt_handlers=every,
         )
     except socket.gaierror as error:
         raise AssociationFailed(f"{peer.host}: no such host") from error

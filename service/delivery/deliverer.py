@@ -9,11 +9,12 @@ import time
 from service.config import Settings
 from service.delivery.form import files_for, variant_for
 from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
+from service.delivery.question import Question
 from service.delivery.transport import way_to
-from service.destination import Destination
+from service.destination import Destination, DimseDestination
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
-from service.journal.records import DeliveryJob
+from service.journal.records import DeliveryJob, Reference
 from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.results import InvalidObject, ResultCheck
@@ -34,6 +35,11 @@ class Deliverer:
     ) -> None:
         self._destinations = {item.name: item for item in settings.destinations}
         self._ways = {item.name: way_to(item, settings.delivery) for item in settings.destinations}
+        self._questions = {
+            item.name: Question(item, settings, journal, metrics)
+            for item in settings.destinations
+            if isinstance(item, DimseDestination) and item.storage_commitment
+        }
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
         self._check = ResultCheck(settings.results.dciodvfy)
@@ -56,24 +62,42 @@ class Deliverer:
                 job, "the destination is no longer configured", Next(None, refused=False)
             )
             return
+        question = self._questions.get(destination_name)
         started = time.monotonic()
         with keep_alive(
             lambda: self._journal.renew_delivery(job, self._lease_seconds), self._lease_seconds / 3
         ):
-            verdict, words = self._send(job, destination)
+            verdict, words, stored = self._send(job, destination)
+            if verdict is Verdict.STORED and question is not None:
+                verdict, words = self._ask(question, job, stored)
         self._metrics.delivery_seconds.labels(destination_name).observe(time.monotonic() - started)
-        if verdict is Verdict.STORED:
-            if self._journal.record_delivered(job):
-                self._metrics.deliveries.labels(destination_name, "delivered").inc()
-                log.info("%s delivered to %s", parcel, destination_name)
-        else:
+        if verdict is not Verdict.STORED:
             jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
             self._record_failure(
                 job, words, after_failure(verdict, job.attempt, job.refusals, self._retry, jitter)
             )
+        elif question is None and self._journal.record_delivered(job):
+            self._metrics.deliveries.labels(destination_name, "delivered").inc()
+            log.info("%s delivered to %s", parcel, destination_name)
 
-    def _send(self, job: DeliveryJob, destination: Destination) -> tuple[Verdict, str]:
-        """All objects on one way; returns the verdict, and what went wrong in words."""
+    def _ask(
+        self, question: Question, job: DeliveryJob, stored: tuple[Reference, ...]
+    ) -> tuple[Verdict, str]:
+        """As ``Question.ask``; what is stored is recorded before."""
+        if job.awaited:
+            return question.ask(job)
+        asking = self._journal.record_stored(job, stored, self._lease_seconds)
+        return question.ask(asking) if asking else (Verdict.RETRY, "another worker has sent it")
+
+    def _send(
+        self, job: DeliveryJob, destination: Destination
+    ) -> tuple[Verdict, str, tuple[Reference, ...]]:
+        """All objects on one way, unless they are there and only their commitment is not.
+
+        Returns the verdict, what went wrong in words, and what was sent.
+        """
+        if job.awaited:
+            return Verdict.STORED, "", job.awaited
         folder = self._spool.results_folder(job.parcel)
         try:
             objects = [storage_object(folder / name) for name in job.objects]
@@ -83,22 +107,24 @@ class Deliverer:
                 files = files_for(
                     destination.name, job.objects, job.parcel, variant, self._spool, self._check
                 )
+                sent = [storage_object(path) for path in files]
                 outcomes = transport.send(files)
         except AssociationFailed as error:
-            return Verdict.RETRY, str(error)
+            return Verdict.RETRY, str(error), ()
         except InvalidObject as error:
             self._metrics.invalid_objects.inc()
-            return Verdict.REFUSED, str(error)
+            return Verdict.REFUSED, str(error), ()
         except UnreadableFile as error:
-            return Verdict.REFUSED, str(error)
+            return Verdict.REFUSED, str(error), ()
         except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
-            return Verdict.REFUSED, f"the delivery broke off: {fault(error)}"
+            return Verdict.REFUSED, f"the delivery broke off: {fault(error)}", ()
         wrong = [
             f"{outcome.path.name}: {outcome.text}"
             for outcome in outcomes
             if judge(outcome) is not Verdict.STORED
         ]
-        return judge_all(outcomes), "; ".join(wrong)
+        references = tuple((each.sop_class_uid, each.sop_instance_uid) for each in sent)
+        return judge_all(outcomes), "; ".join(wrong), references
 
     def _record_failure(self, job: DeliveryJob, words: str, following: Next) -> None:
         self._journal.record_delivery_failure(job, words, following.retry_in, following.refused)

@@ -1,10 +1,11 @@
-"""The delivery worker's process: threads that wait for the PACS, and now and then summarise."""
+"""The delivery worker's process: threads that wait for a PACS or a scanner, or summarise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service.commitment.reporter import Reporter
 from service.config import Settings
 from service.delivery.deliverer import Deliverer
 from service.journal.records import Stage
@@ -13,7 +14,7 @@ from service.summary.summariser import Summariser
 
 
 def run(settings: Settings) -> int:
-    """Deliver and summarise until SIGTERM; returns the exit code.
+    """Deliver, summarise and report commitments until SIGTERM; returns the exit code.
 
     A summary needs no model and takes milliseconds, so it gets no process of its own.
     Raises ConfigurationError for a secret that cannot be read, JournalError if it cannot start.
@@ -32,4 +33,9 @@ def _handlers(tools: Tools) -> Iterator[Handlers]:
     summariser = Summariser(
         tools.settings, tools.spool, tools.journal, tools.publisher.delivery, tools.metrics
     )
-    yield {Stage.DELIVERY: deliverer.deliver, Stage.SUMMARY: summariser.run}
+    reporter = Reporter(tools.settings, tools.spool, tools.journal, tools.metrics)
+    yield {
+        Stage.DELIVERY: deliverer.deliver,
+        Stage.SUMMARY: summariser.run,
+        Stage.COMMITMENT: reporter.report,
+    }

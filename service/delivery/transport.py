@@ -56,19 +56,23 @@ def way_to(destination: Destination, settings: DeliverySettings) -> Way:
     return _StowRs(destination, settings)
 
 
+def dimse_peer(destination: DimseDestination, settings: DeliverySettings) -> Peer:
+    return Peer(
+        host=destination.host,
+        port=destination.port,
+        ae_title=destination.ae_title,
+        connect_timeout=settings.connect_timeout,
+        dimse_timeout=settings.dimse_timeout,
+    )
+
+
 class _Dimse(Way):
     """One association for each parcel."""
 
     def __init__(self, destination: DimseDestination, settings: DeliverySettings) -> None:
         self._classes = destination.report_classes
         self._ae_title = settings.ae_title
-        self._peer = Peer(
-            host=destination.host,
-            port=destination.port,
-            ae_title=destination.ae_title,
-            connect_timeout=settings.connect_timeout,
-            dimse_timeout=settings.dimse_timeout,
-        )
+        self._peer = dimse_peer(destination, settings)
 
     @contextmanager
     def open(self, contexts: Sequence[tuple[str, str]]) -> Iterator[Transport]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from service.config import ConfigurationError, Settings
+from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
 from service.journal.journal import Journal, JournalError
 from service.monitoring.metrics import Metrics
@@ -34,7 +35,8 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         spool = Spool(settings.spool_dir)
         metrics = Metrics()
         metrics.spool_free_bytes.set_function(spool.free_bytes)
-        scp = StorageScp(settings.ingest, spool, journal, publish, metrics)
+        commitment = CommitmentScp(settings, spool, journal, metrics)
+        scp = StorageScp(settings.ingest, spool, journal, publish, metrics, commitment)
         try:
             scp.start()
             stack.callback(scp.stop, drain=0)

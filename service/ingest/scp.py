@@ -19,8 +19,10 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import Acceptor, application_entity
+from service.commitment.information import PUSH_MODEL
 from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
+from service.ingest.commitment import CommitmentScp
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
@@ -60,6 +62,7 @@ class StorageScp:
     settings: AE title, address, who may associate, limits, timeouts, low-water mark.
     publish: called in a thread of its own with the key of each image to analyse; it may be slow
         and it may raise.
+    commitment: what answers requests and reports of storage commitment.
 
     A data set is held in memory until it is complete, then written as it came. An image that is
     refused leaves no row, and nothing in ``incoming/``; if only the row failed, its file stays
@@ -74,13 +77,18 @@ class StorageScp:
         journal: Journal,
         publish: Callable[[str], None],
         metrics: Metrics,
+        commitment: CommitmentScp,
     ) -> None:
         self._settings = settings
         self._spool = spool
         self._journal = journal
         self._metrics = metrics
         self._publisher = BackgroundPublisher(publish, metrics)
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, lambda event: SUCCESS)]
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, lambda event: SUCCESS),
+            *commitment.handlers,
+        ]
         self._acceptor = Acceptor(
             _application_entity(settings), settings.host, settings.port, handlers
         )
@@ -164,6 +172,8 @@ def _application_entity(settings: IngestSettings) -> AE:
     for sop_class in sorted(ANALYSED | IGNORED):
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     ae.add_supported_context(Verification)
+    # As SCP for the scanner's request; as SCU for a destination that calls to report.
+    ae.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
     ae.require_calling_aet = list(settings.calling_ae_titles)
     ae.require_called_aet = settings.require_called_ae_title
     ae.maximum_associations = settings.max_associations

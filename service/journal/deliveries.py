@@ -1,4 +1,4 @@
-"""The delivery of one parcel to one destination: lease, success, failure."""
+"""The delivery of one parcel to one destination: lease, success, commitment, failure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, exists, insert, select, update
 
 from service.journal import jobs, states
-from service.journal.records import DeliveryJob, ImageRow, ImageState, Parcels
+from service.journal.records import (
+    AwaitedCommitment,
+    DeliveryJob,
+    DeliveryState,
+    ImageRow,
+    ImageState,
+    Parcels,
+    Reference,
+)
 from service.journal.schema import delivery, image, result
 
 
@@ -85,7 +93,13 @@ def lease(
     row = connection.execute(
         jobs.take(delivery, token, now, lease_seconds)
         .where(_row(parcel, destination))
-        .returning(delivery.c.objects, delivery.c.attempts, delivery.c.refusals)
+        .returning(
+            delivery.c.state,
+            delivery.c.objects,
+            delivery.c.attempts,
+            delivery.c.refusals,
+            delivery.c.awaited,
+        )
     ).one_or_none()
     if row is None:
         return None
@@ -96,7 +110,12 @@ def lease(
         attempt=row.attempts,
         refusals=row.refusals,
         lease=token,
+        awaited=_references(row.awaited) if row.state is DeliveryState.STORED else (),
     )
+
+
+def _references(kept: list[list[str]] | None) -> tuple[Reference, ...]:
+    return tuple((sop_class_uid, uid) for sop_class_uid, uid in kept or ())
 
 
 def renew(connection: Connection, job: DeliveryJob, now: datetime, lease_seconds: float) -> bool:
@@ -108,23 +127,120 @@ def renew(connection: Connection, job: DeliveryJob, now: datetime, lease_seconds
 
 def record_delivered(connection: Connection, job: DeliveryJob, now: datetime) -> bool:
     """Also for a lost lease: what the destination has stored, it has stored."""
-    _lock_image(connection, job.parcel)
-    ended = connection.execute(
+    row = _row(job.parcel, job.destination)
+    return _end_delivered(connection, job.parcel, row, states.STORED_AT_DESTINATION, now)
+
+
+def record_stored(
+    connection: Connection,
+    job: DeliveryJob,
+    awaited: tuple[Reference, ...],
+    now: datetime,
+    lease_seconds: float,
+) -> bool:
+    """Also for a lost lease, which is then ours again."""
+    stored = connection.execute(
         update(delivery)
         .where(_row(job.parcel, job.destination))
-        .where(delivery.c.state.in_(states.STORED_AT_DESTINATION.before))
-        .values(state=states.STORED_AT_DESTINATION.after, delivered_at=now)
+        .where(delivery.c.state.in_(states.STORED_UNCOMMITTED.before))
+        .values(state=states.STORED_UNCOMMITTED.after, awaited=[list(each) for each in awaited])
+        .values(lease=job.lease, available_at=now + timedelta(seconds=lease_seconds))
+        .values(published_at=None, last_error=None)
+    )
+    return stored.rowcount == 1
+
+
+def name_transaction(connection: Connection, job: DeliveryJob, transaction_uid: str) -> bool:
+    named = connection.execute(
+        update(delivery)
+        .where(_row(job.parcel, job.destination), delivery.c.lease == job.lease)
+        .where(delivery.c.state.in_(states.COMMITTED.before))
+        .values(transaction_uid=transaction_uid)
+    )
+    return named.rowcount == 1
+
+
+def wait_for_commitment(connection: Connection, job: DeliveryJob, until: datetime) -> None:
+    connection.execute(
+        update(delivery)
+        .where(_row(job.parcel, job.destination), delivery.c.lease == job.lease)
+        .where(delivery.c.state.in_(states.COMMITTED.before))
+        .values(lease=None, available_at=until, published_at=None, last_error=None)
+    )
+
+
+def awaited(connection: Connection, transaction_uid: str) -> AwaitedCommitment | None:
+    row = connection.execute(
+        select(delivery).where(
+            delivery.c.transaction_uid == transaction_uid,
+            delivery.c.state.in_(states.COMMITTED.before),
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return AwaitedCommitment(
+        parcel=row.parcel,
+        destination=row.destination,
+        awaited=_references(row.awaited),
+        attempts=row.attempts,
+        refusals=row.refusals,
+    )
+
+
+def record_committed(
+    connection: Connection, parcel: str, transaction_uid: str, now: datetime
+) -> bool:
+    row = and_(delivery.c.parcel == parcel, delivery.c.transaction_uid == transaction_uid)
+    return _end_delivered(connection, parcel, row, states.COMMITTED, now)
+
+
+def record_not_committed(
+    connection: Connection,
+    parcel: str,
+    transaction_uid: str,
+    error: str,
+    retry_in: float | None,
+    now: datetime,
+) -> bool:
+    _lock_image(connection, parcel)
+    given_up = retry_in is None
+    transition = states.DELIVERY_GIVEN_UP if given_up else states.NOT_COMMITTED
+    ended = connection.execute(
+        update(delivery)
+        .where(delivery.c.parcel == parcel, delivery.c.transaction_uid == transaction_uid)
+        .where(delivery.c.state.in_(states.NOT_COMMITTED.before))
+        .values(state=transition.after, transaction_uid=None, awaited=None, lease=None)
+        .values(available_at=now + timedelta(seconds=retry_in or 0), published_at=None)
+        .values(last_error=error, refusals=delivery.c.refusals + 1)
+    )
+    if ended.rowcount == 1 and given_up:
+        _give_image_up(connection, parcel, error)
+    return ended.rowcount == 1
+
+
+def _end_delivered(
+    connection: Connection,
+    parcel: str,
+    row: ColumnElement[bool],
+    transition: states.Transition[DeliveryState],
+    now: datetime,
+) -> bool:
+    _lock_image(connection, parcel)
+    ended = connection.execute(
+        update(delivery)
+        .where(row, delivery.c.state.in_(transition.before))
+        .values(state=transition.after, delivered_at=now)
         .values(lease=None, last_error=None)
     )
     if ended.rowcount != 1:
         return False
     elsewhere_not = exists().where(
-        delivery.c.parcel == job.parcel,
-        delivery.c.state != states.STORED_AT_DESTINATION.after,
+        delivery.c.parcel == parcel,
+        delivery.c.state != transition.after,
     )
     connection.execute(
         update(image)
-        .where(image.c.parcel == job.parcel, ~elsewhere_not)
+        .where(image.c.parcel == parcel, ~elsewhere_not)
         .where(image.c.state.in_(states.DELIVERED_EVERYWHERE.before))
         .values(state=states.DELIVERED_EVERYWHERE.after, delivered_at=now)
     )
@@ -150,12 +266,16 @@ def record_failure(
         )
     )
     if recorded.rowcount == 1 and retry_in is None:
-        connection.execute(
-            update(image)
-            .where(image.c.parcel == job.parcel)
-            .where(image.c.state.in_(states.IMAGE_DELIVERY_GIVEN_UP.before))
-            .values(state=states.IMAGE_DELIVERY_GIVEN_UP.after, last_error=error)
-        )
+        _give_image_up(connection, job.parcel, error)
+
+
+def _give_image_up(connection: Connection, parcel: str, error: str) -> None:
+    connection.execute(
+        update(image)
+        .where(image.c.parcel == parcel)
+        .where(image.c.state.in_(states.IMAGE_DELIVERY_GIVEN_UP.before))
+        .values(state=states.IMAGE_DELIVERY_GIVEN_UP.after, last_error=error)
+    )
 
 
 def _lock_image(connection: Connection, parcel: str) -> None:

@@ -1,4 +1,4 @@
-"""Jobs: what an ``image`` row's analysis, a ``delivery`` and a ``study``'s summary share.
+"""Jobs: what an image's analysis, a delivery, a study's summary and a commitment share.
 
 A job is taken by one conditional UPDATE, so that of any number of workers one gets it, on SQLite
 and PostgreSQL alike. The lease's token fences: who lost the lease to another changes nothing.
@@ -12,20 +12,21 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, Update, and_, or_, update
 
-from service.journal.records import DeliveryState, ImageState, StudyState
-from service.journal.schema import delivery, image, study
+from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
+from service.journal.schema import commitment, delivery, image, study
 from service.journal.states import Transition
 
 UNFINISHED = {
-    image: ImageState.RECEIVED,
-    delivery: DeliveryState.PENDING,
-    study: StudyState.PENDING,
+    image: (ImageState.RECEIVED,),
+    delivery: (DeliveryState.PENDING, DeliveryState.STORED),
+    study: (StudyState.PENDING,),
+    commitment: (CommitmentState.PENDING,),
 }
-"""The state in which a row of the table waits for a worker."""
+"""The states in which a row of the table waits for a worker."""
 
 
 def unfinished(table: Table) -> ColumnElement[bool]:
-    return table.c.state == UNFINISHED[table]
+    return table.c.state.in_(UNFINISHED[table])
 
 
 def take(table: Table, token: str, now: datetime, lease_seconds: float) -> Update:

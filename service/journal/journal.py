@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, select
 
 from service.journal import (
     analyses,
+    commitments,
     deliveries,
     migrations,
     overdue,
@@ -24,15 +26,20 @@ from service.journal.database import Conflict, Database, JournalError
 from service.journal.records import (
     AnalysisJob,
     AnalysisOutcome,
+    AwaitedCommitment,
     Basis,
+    CommitmentJob,
+    CommitmentRequest,
     DeliveryJob,
     ImageRow,
     ImageState,
     JournalCounts,
+    KeptImage,
     Overdue,
     Parcels,
     Receipt,
     ReceivedImage,
+    Reference,
     SummaryJob,
 )
 
@@ -168,6 +175,84 @@ class Journal:
         ``refused`` counts towards the bounded number of refusals."""
         with self._database.writing() as connection:
             deliveries.record_failure(connection, job, error, retry_in, refused, self._clock())
+
+    def record_stored(
+        self, job: DeliveryJob, awaited: Sequence[Reference], lease_seconds: float
+    ) -> DeliveryJob | None:
+        """Delivery STORED: the destination has it, and is now asked to commit. The job of the
+        question; None if the delivery is no longer PENDING (nothing is then changed)."""
+        kept = tuple(awaited)
+        with self._database.writing() as connection:
+            stored = deliveries.record_stored(connection, job, kept, self._clock(), lease_seconds)
+        return replace(job, awaited=kept) if stored else None
+
+    def name_transaction(self, job: DeliveryJob, transaction_uid: str) -> bool:
+        """Under which Transaction UID the commitment is asked for, before it is; the report of an
+        earlier one counts no more. False if the lease was lost."""
+        with self._database.writing() as connection:
+            return deliveries.name_transaction(connection, job, transaction_uid)
+
+    def wait_for_commitment(self, job: DeliveryJob, seconds: float) -> None:
+        """End the lease after the question; it is asked again unless the report comes by then."""
+        with self._database.writing() as connection:
+            until = self._clock() + timedelta(seconds=seconds)
+            deliveries.wait_for_commitment(connection, job, until)
+
+    def awaited(self, transaction_uid: str) -> AwaitedCommitment | None:
+        """The STORED delivery that a report is about; None for an obsolete or unknown one."""
+        with self._database.reading() as connection:
+            return deliveries.awaited(connection, transaction_uid)
+
+    def record_committed(self, parcel: str, transaction_uid: str) -> bool:
+        """As ``record_delivered``, for a STORED delivery."""
+        with self._database.writing() as connection:
+            return deliveries.record_committed(connection, parcel, transaction_uid, self._clock())
+
+    def record_not_committed(
+        self, parcel: str, transaction_uid: str, error: str, retry_in: float | None
+    ) -> bool:
+        """Delivery PENDING again, to be sent in ``retry_in`` seconds, or FAILED if that is None."""
+        with self._database.writing() as connection:
+            return deliveries.record_not_committed(
+                connection, parcel, transaction_uid, error, retry_in, self._clock()
+            )
+
+    # commitment
+    def record_commitment_request(self, request: CommitmentRequest, published: bool) -> None:
+        """Commit the row before the N-ACTION is answered.
+
+        published: the caller publishes it, or reports himself, at once.
+        """
+        self._insert(
+            lambda connection: commitments.record(connection, request, self._clock(), published)
+        )
+
+    def lease_commitment(self, key: str, lease_seconds: float) -> CommitmentJob | None:
+        """As ``lease_analysis``, for the report of a commitment."""
+        with self._database.writing() as connection:
+            return commitments.lease(connection, key, _token(), self._clock(), lease_seconds)
+
+    def renew_commitment(self, job: CommitmentJob, lease_seconds: float) -> bool:
+        """Heartbeat; False if the lease was lost."""
+        with self._database.writing() as connection:
+            return commitments.renew(connection, job, self._clock(), lease_seconds)
+
+    def kept(self, references: Sequence[Reference]) -> dict[str, KeptImage]:
+        """By SOP Instance UID the newest content that was received under it."""
+        with self._database.reading() as connection:
+            return commitments.kept(connection, references)
+
+    def record_reported(self, job: CommitmentJob, not_committed: int) -> bool:
+        """Commitment REPORTED: the peer has taken the report. False if the lease was lost."""
+        with self._database.writing() as connection:
+            return commitments.record_reported(connection, job, not_committed, self._clock())
+
+    def record_commitment_failure(
+        self, job: CommitmentJob, error: str, retry_in: float | None
+    ) -> None:
+        """As ``record_analysis_failure``."""
+        with self._database.writing() as connection:
+            commitments.record_failure(connection, job, error, retry_in, self._clock())
 
     # summary
     def lease_summary(self, key: str, lease_seconds: float) -> SummaryJob | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, cast, func, select
+from sqlalchemy import Connection, Row, Select, Text, cast, func, or_, select
 
 from service.journal import jobs
 from service.journal.records import (
@@ -21,7 +21,7 @@ from service.journal.records import (
     Stage,
     StudyState,
 )
-from service.journal.schema import delivery, image, result, study
+from service.journal.schema import commitment, delivery, image, result, study
 
 
 def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
@@ -128,7 +128,7 @@ def _outcome(row: Row[Any]) -> AnalysisOutcome:
 
 
 def _delivery(row: Row[Any]) -> DeliveryRow:
-    waits = row.state is DeliveryState.PENDING and row.lease is None
+    waits = row.state in jobs.UNFINISHED[delivery] and row.lease is None
     return DeliveryRow(
         parcel=row.parcel,
         destination=row.destination,
@@ -145,7 +145,7 @@ def delivery_errors(connection: Connection) -> dict[str, str]:
     """Of each destination with unfinished deliveries that failed: the error of the newest one."""
     rows = connection.execute(
         select(delivery.c.destination, delivery.c.last_error)
-        .where(delivery.c.state.in_((DeliveryState.PENDING, DeliveryState.FAILED)))
+        .where(or_(jobs.unfinished(delivery), delivery.c.state == DeliveryState.FAILED))
         .where(delivery.c.last_error.is_not(None))
         .order_by(delivery.c.id)
     )
@@ -190,6 +190,9 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
                 if state is DeliveryState.PENDING
             ),
             Stage.SUMMARY: studies[StudyState.PENDING],
+            Stage.COMMITMENT: connection.execute(
+                select(func.count()).select_from(commitment).where(jobs.unfinished(commitment))
+            ).scalar_one(),
         },
         oldest_waiting_seconds={
             Stage.ANALYSIS: _age(
@@ -198,12 +201,19 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
             Stage.DELIVERY: _age(
                 connection,
                 now,
-                select(func.min(delivery.c.created_at)).where(jobs.unfinished(delivery)),
+                select(func.min(delivery.c.created_at)).where(
+                    delivery.c.state == DeliveryState.PENDING
+                ),
             ),
             Stage.SUMMARY: _age(
                 connection,
                 now,
                 select(func.min(study.c.available_at)).where(jobs.unfinished(study)),
+            ),
+            Stage.COMMITMENT: _age(
+                connection,
+                now,
+                select(func.min(commitment.c.received_at)).where(jobs.unfinished(commitment)),
             ),
         },
     )

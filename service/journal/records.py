@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +22,10 @@ class ImageState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """States of one parcel at one destination."""
+    """States of one parcel at one destination; STORED there, it waits for its commitment."""
 
     PENDING = "pending"
+    STORED = "stored"
     DELIVERED = "delivered"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -37,12 +39,25 @@ class StudyState(StrEnum):
     FAILED = "failed"
 
 
+class CommitmentState(StrEnum):
+    """States of what a peer asked us to commit to: has it been told?"""
+
+    PENDING = "pending"
+    REPORTED = "reported"
+    FAILED = "failed"
+
+
 class Stage(StrEnum):
     """The Celery queues, and what the keeper publishes to."""
 
     ANALYSIS = "analysis"
     DELIVERY = "delivery"
     SUMMARY = "summary"
+    COMMITMENT = "commitment"
+
+
+Reference = tuple[str, str]
+"""SOP Class UID and SOP Instance UID of an object."""
 
 
 Parcels = Mapping[str, Sequence[str]]
@@ -147,13 +162,68 @@ class AnalysisOutcome:
 
 @dataclass(frozen=True)
 class DeliveryJob:
-    """A lease on the delivery of one parcel to one destination (see AnalysisJob)."""
+    """A lease on the delivery of one parcel to one destination (see AnalysisJob).
+
+    awaited: what an earlier attempt stored there, and whose commitment is still to come.
+    """
 
     parcel: str
     destination: str
     objects: tuple[str, ...]
     attempt: int
     refusals: int
+    lease: str
+    awaited: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True)
+class AwaitedCommitment:
+    """The delivery that a destination's commitment is about."""
+
+    parcel: str
+    destination: str
+    awaited: tuple[Reference, ...]
+    attempts: int
+    refusals: int
+
+
+@dataclass(frozen=True)
+class CommitmentRequest:
+    """What a peer asks us to commit to (PS3.4 J.3.2).
+
+    address: of the peer, as its connection had it.
+    """
+
+    calling_ae_title: str
+    address: str
+    transaction_uid: str
+    references: tuple[Reference, ...]
+
+    @property
+    def key(self) -> str:
+        """Its name in queues and logs: 32 hex digits that tell nothing."""
+        text = f"{self.calling_ae_title}|{self.transaction_uid}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """What the journal says of a received file, see ReceivedImage."""
+
+    key: str
+    sop_class_uid: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class CommitmentJob:
+    """A lease on the report to a peer that asked for commitment (see AnalysisJob)."""
+
+    key: str
+    request: CommitmentRequest
+    received_at: datetime
+    attempt: int
     lease: str
 
 
@@ -186,7 +256,8 @@ Basis = tuple[tuple[str, int], ...]
 class Overdue:
     """A job to publish again.
 
-    key: of the image, the parcel or the study. destination: None but for a delivery.
+    key: of the image, the parcel, the study or the commitment.
+    destination: None but for a delivery.
     """
 
     stage: Stage

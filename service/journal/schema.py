@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -186,9 +186,36 @@ delivery = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("refusals", Integer, nullable=False),
+    Column("transaction_uid", String(64)),
+    Column("awaited", JSON(none_as_null=True)),
     *_job(),
     UniqueConstraint("parcel", "destination"),
     Index(None, "state", "created_at"),
     Index(None, "image_key"),
+    Index(None, "transaction_uid"),
 )
-"""One row a parcel at a destination; without an image it is a study's summary."""
+"""One row a parcel at a destination; without an image it is a study's summary.
+
+transaction_uid: of the newest question whether it is committed.
+awaited: what that question is about, see ``Reference``.
+"""
+
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("address", String(45), nullable=False),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("references", JSON, nullable=False),
+    Column("state", _enum(CommitmentState), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("reported_at", UtcDateTime),
+    Column("not_committed", Integer),
+    *_job(),
+    Index(None, "state", "available_at"),
+)
+"""One row a peer's request to commit. As a job: the report to it.
+
+not_committed: how many of the references, as last reported.
+"""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
 
-State = TypeVar("State", ImageState, DeliveryState, StudyState)
+State = TypeVar("State", ImageState, DeliveryState, StudyState, CommitmentState)
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,32 @@ IMAGE_TRANSITIONS = (
 
 TO_DELIVER = Transition("parcel made", (), DeliveryState.PENDING)
 STORED_AT_DESTINATION = Transition(
-    "stored at the destination", (DeliveryState.PENDING,), DeliveryState.DELIVERED
+    "stored at the destination",
+    (DeliveryState.PENDING, DeliveryState.STORED),
+    DeliveryState.DELIVERED,
 )
-DELIVERY_GIVEN_UP = Transition("given up", (DeliveryState.PENDING,), DeliveryState.FAILED)
+STORED_UNCOMMITTED = Transition(
+    "stored at a destination that commits", (DeliveryState.PENDING,), DeliveryState.STORED
+)
+COMMITTED = Transition("committed", (DeliveryState.STORED,), DeliveryState.DELIVERED)
+NOT_COMMITTED = Transition("not committed", (DeliveryState.STORED,), DeliveryState.PENDING)
+DELIVERY_GIVEN_UP = Transition(
+    "given up", (DeliveryState.PENDING, DeliveryState.STORED), DeliveryState.FAILED
+)
 DELIVERY_REPLAYED = Transition("replayed", (DeliveryState.FAILED,), DeliveryState.PENDING)
 
 DELIVERY_CANCELLED = Transition(
     "its result withdrawn",
-    (DeliveryState.PENDING, DeliveryState.FAILED),
+    (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.FAILED),
     DeliveryState.CANCELLED,
 )
 
 DELIVERY_TRANSITIONS = (
     TO_DELIVER,
     STORED_AT_DESTINATION,
+    STORED_UNCOMMITTED,
+    COMMITTED,
+    NOT_COMMITTED,
     DELIVERY_GIVEN_UP,
     DELIVERY_REPLAYED,
     DELIVERY_CANCELLED,
@@ -96,6 +108,13 @@ STUDY_CHANGED = Transition(
 )
 
 STUDY_TRANSITIONS = (TO_SUMMARISE, SUMMARY_MADE, SUMMARY_GIVEN_UP, STUDY_CHANGED)
+
+TO_REPORT = Transition("commitment asked for", (), CommitmentState.PENDING)
+ASKED_AGAIN = Transition("asked for again", tuple(CommitmentState), CommitmentState.PENDING)
+REPORTED = Transition("reported", (CommitmentState.PENDING,), CommitmentState.REPORTED)
+REPORT_GIVEN_UP = Transition("report given up", (CommitmentState.PENDING,), CommitmentState.FAILED)
+
+COMMITMENT_TRANSITIONS = (TO_REPORT, ASKED_AGAIN, REPORTED, REPORT_GIVEN_UP)
 
 OUTCOMES = {transition.after: transition for transition in (SCORED, NOT_ANALYSED)}
 """How an analysis ends, by the outcome's state."""

@@ -72,7 +72,8 @@ class Metrics:
         )
         self.deliveries = Counter(
             "secondread_deliveries",
-            "Delivery attempts by destination and outcome (delivered, retry, refused, failed)",
+            "Delivery attempts by destination and outcome"
+            " (delivered, stored, retry, refused, failed)",
             ["destination", "outcome"],
             registry=self.registry,
         )
@@ -81,6 +82,24 @@ class Metrics:
             "Time of one delivery attempt",
             ["destination"],
             buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.commitments = Counter(
+            "secondread_commitments",
+            "Commitment reports of destinations (committed, not_committed, unknown, unreadable)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.commitment_requests = Counter(
+            "secondread_commitment_requests",
+            "Requests for commitment by scanners (accepted, refused)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.commitment_reports = Counter(
+            "secondread_commitment_reports",
+            "Commitment reports to scanners (sent, retry, failed)",
+            ["outcome"],
             registry=self.registry,
         )
         self.republished = Counter(

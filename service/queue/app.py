@@ -13,6 +13,7 @@ from service.journal.records import Stage
 ANALYSE = "secondread.analyse"
 DELIVER = "secondread.deliver"
 SUMMARISE = "secondread.summarise"
+REPORT_COMMITMENT = "secondread.report_commitment"
 
 VISIBILITY_SECONDS = 60
 """After this an unacknowledged message is given out again; whoever gets a job that is leased or

@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from service.journal.records import Overdue, Stage
-from service.queue.app import ANALYSE, DELIVER, SUMMARISE, make_app
+from service.queue.app import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE, make_app
 
 _SOCKET_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
@@ -51,12 +51,18 @@ class Publisher:
         """Ask for the summary of a study. Raises BrokerUnavailable."""
         self._send(SUMMARISE, Stage.SUMMARY, key)
 
+    def commitment(self, key: str) -> None:
+        """Ask for the report of a commitment. Raises BrokerUnavailable."""
+        self._send(REPORT_COMMITMENT, Stage.COMMITMENT, key)
+
     def overdue(self, job: Overdue) -> None:
         """Ask again for a job that nobody took. Raises BrokerUnavailable."""
         if job.destination is not None:
             self.delivery(job.key, job.destination)
         elif job.stage is Stage.SUMMARY:
             self.summary(job.key)
+        elif job.stage is Stage.COMMITMENT:
+            self.commitment(job.key)
         else:
             self.analysis(job.key)
 

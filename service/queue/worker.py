@@ -17,14 +17,19 @@ from celery.worker import WorkController
 from celery.worker import state as celery_state
 
 from service.journal.records import Stage
-from service.queue.app import ANALYSE, DELIVER, SUMMARISE, make_app
+from service.queue.app import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE, make_app
 from service.queue.broker import Broker
 from service.queue.deafness import Hearing, Sighting
 from service.queue.publisher import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-_TASKS = {Stage.ANALYSIS: ANALYSE, Stage.DELIVERY: DELIVER, Stage.SUMMARY: SUMMARISE}
+_TASKS = {
+    Stage.ANALYSIS: ANALYSE,
+    Stage.DELIVERY: DELIVER,
+    Stage.SUMMARY: SUMMARISE,
+    Stage.COMMITMENT: REPORT_COMMITMENT,
+}
 
 DEAF_EXIT_CODE = 3
 

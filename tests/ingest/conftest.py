@@ -13,7 +13,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode, encode_file_meta
 
-from service.config import IngestSettings
+from service.config import IngestSettings, Settings
+from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
 from service.journal.journal import Journal
 from service.journal.records import ImageRow
@@ -86,6 +87,7 @@ def start_ingest(tmp_path: Path, journal: Journal) -> Iterator[Callable[..., Ing
             journal,
             publish or published.append,
             metrics,
+            CommitmentScp(Settings(ingest=values), spool, journal, metrics),
         )
         scp.start()
         running.append(scp)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.journal.records import DeliveryState, ImageState, StudyState
+from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
 from service.journal.states import (
+    COMMITMENT_TRANSITIONS,
     DELIVERY_TRANSITIONS,
     IMAGE_TRANSITIONS,
     STUDY_TRANSITIONS,
@@ -31,12 +32,16 @@ def documented(section: str) -> list[tuple[tuple[str, ...], str, str]]:
         ("Image", IMAGE_TRANSITIONS),
         ("Delivery", DELIVERY_TRANSITIONS),
         ("Study", STUDY_TRANSITIONS),
+        ("Commitment", COMMITMENT_TRANSITIONS),
     ],
 )
 def test_the_document_shows_the_codes_table(
     section: str,
     transitions: Iterable[
-        Transition[ImageState] | Transition[DeliveryState] | Transition[StudyState]
+        Transition[ImageState]
+        | Transition[DeliveryState]
+        | Transition[StudyState]
+        | Transition[CommitmentState]
     ],
 ) -> None:
     assert documented(section) == [
@@ -50,6 +55,7 @@ def test_the_document_shows_the_codes_table(
         (ImageState, IMAGE_TRANSITIONS),
         (DeliveryState, DELIVERY_TRANSITIONS),
         (StudyState, STUDY_TRANSITIONS),
+        (CommitmentState, COMMITMENT_TRANSITIONS),
     ],
 )
 def test_every_state_can_be_reached(states, transitions) -> None:

@@ -11,7 +11,8 @@ from pynetdicom.dsutils import encode, encode_file_meta
 
 from dicom_sr.part10 import file_meta
 from service.association import Acceptor
-from service.config import IngestSettings
+from service.config import IngestSettings, Settings
+from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
@@ -41,7 +42,9 @@ class RunningIngest:
         values = IngestSettings.model_validate({"low_water_bytes": 0, **settings})
         # Not given as a setting, for there it cannot be "any free one".
         values = values.model_copy(update={"port": 0})
-        self.scp = StorageScp(values, Spool(folder / "spool"), self.journal, _ignore, Metrics())
+        self.spool, self.metrics = Spool(folder / "spool"), Metrics()
+        commitment = CommitmentScp(Settings(ingest=values), self.spool, self.journal, self.metrics)
+        self.scp = StorageScp(values, self.spool, self.journal, _ignore, self.metrics, commitment)
         self.scp.start()
 
     def statuses(self, *files: Path) -> list[int | None]:
