@@ -103,6 +103,15 @@ class Office:
         self.now = due
         return waited
 
+    def wait_for_lease(self) -> None:
+        """Move the clock so far that the lease of a killed worker has run out."""
+        self.now += timedelta(seconds=60)
+
+    def reports(self, outcome: str) -> float:
+        """Commitment reports that came."""
+        labels = {"outcome": outcome}
+        return self.metrics.registry.get_sample_value("secondread_commitments_total", labels) or 0.0
+
     def count(self, outcome: str) -> float:
         labels = {"destination": PACS, "outcome": outcome}
         return self.metrics.registry.get_sample_value("secondread_deliveries_total", labels) or 0.0

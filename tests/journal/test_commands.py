@@ -94,6 +94,7 @@ def test_status_as_json(command: Command, image: Image) -> None:
     assert told["deliveries"] == {
         "pacs": {
             "pending": 1,
+            "stored": 0,
             "delivered": 1,
             "failed": 0,
             "cancelled": 0,
@@ -115,7 +116,7 @@ def test_status_for_a_person(command: Command, image: Image) -> None:
     assert result.exit_code == 0
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines()]
     assert ["delivered", "1"] in rows
-    assert ["pacs", "1", "1", "0", "0", "no connection"] in rows
+    assert ["pacs", "1", "0", "1", "0", "0", "no connection"] in rows
     assert [image(4).key, "delivered", "0.750 malignant", ""] in rows
     assert [image(3).key, "not_analysable", "", "colour-doppler"] in rows
 

@@ -59,20 +59,28 @@ def test_counts(
     }
     assert counts.deliveries == {
         ("pacs", DeliveryState.PENDING): 1,
+        ("pacs", DeliveryState.STORED): 0,
         ("pacs", DeliveryState.DELIVERED): 1,
         ("pacs", DeliveryState.FAILED): 0,
         ("pacs", DeliveryState.CANCELLED): 0,
         ("research", DeliveryState.PENDING): 1,
+        ("research", DeliveryState.STORED): 0,
         ("research", DeliveryState.DELIVERED): 0,
         ("research", DeliveryState.FAILED): 0,
         ("research", DeliveryState.CANCELLED): 0,
     }
     assert counts.not_analysable == {"colour-doppler": 1}
-    assert counts.waiting == {Stage.ANALYSIS: 2, Stage.DELIVERY: 2, Stage.SUMMARY: 0}
+    assert counts.waiting == {
+        Stage.ANALYSIS: 2,
+        Stage.DELIVERY: 2,
+        Stage.SUMMARY: 0,
+        Stage.COMMITMENT: 0,
+    }
     assert counts.oldest_waiting_seconds == {
         Stage.ANALYSIS: 65,
         Stage.DELIVERY: 5,
         Stage.SUMMARY: 0,
+        Stage.COMMITMENT: 0,
     }
 
 
