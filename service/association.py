@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, Protocol, cast
 
 from pynetdicom import AE, _config, evt, register_uid
 from pynetdicom.association import Association
@@ -24,6 +26,8 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 # It knows no retired SOP class, and would abort the association of an old scanner.
 register_uid("1.2.840.10008.5.1.4.1.1.6", "RetiredUltrasoundImageStorage", StorageServiceClass)
 register_uid("1.2.840.10008.5.1.4.1.1.3", "RetiredUltrasoundMultiframeStorage", StorageServiceClass)
+
+log = logging.getLogger(__name__)
 
 Handler = tuple[Any, Callable[..., Any]] | tuple[Any, Callable[..., Any], list[Any]]
 
@@ -50,16 +54,48 @@ def bound_socket_waits(event: evt.Event, seconds: float) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class Guard(Protocol):
+    """Who looks at connections and associations before anything else does."""
+
+    @property
+    def handshake_seconds(self) -> float:
+        """In which TLS must be established."""
+
+    def admits(self, address: str, open_from_there: int) -> bool:
+        """Whether a connection is kept; it is closed otherwise."""
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Of the next connection; None for one without TLS."""
+
+    def watch(self, association: Association) -> None:
+        """Called before it reads its first byte."""
+
+    def requested(self, event: evt.Event, open_from_there: int) -> None:
+        """Called with its request; may reject it."""
+
+    def refused(self, reason: str) -> None:
+        """Called for a connection that came to nothing."""
+
+
 class Acceptor:
     """Listens for associations, and ends them in good order.
 
     ae: the application entity with its supported presentation contexts, limits and timeouts.
     host, port: where to listen; port 0 picks a free one.
     handlers: pairs of a pynetdicom event and its handler.
+    guard: None lets everybody in.
     """
 
-    def __init__(self, ae: AE, host: str, port: int, handlers: Sequence[Handler]) -> None:
+    def __init__(
+        self,
+        ae: AE,
+        host: str,
+        port: int,
+        handlers: Sequence[Handler],
+        guard: Guard | None = None,
+    ) -> None:
         self._ae = ae
+        self._guard = guard
         self._address = (host, port)
         waits = float(ae.network_timeout or 60)
         self._handlers = [
@@ -67,15 +103,22 @@ class Acceptor:
             (evt.EVT_CONN_OPEN, bound_socket_waits, [waits]),
             (evt.EVT_CONN_CLOSE, _end_without_request),
         ]
-        self._server: ThreadedAssociationServer | None = None
+        if guard is not None:
+            self._handlers.append((evt.EVT_CONN_OPEN, lambda event: guard.watch(event.assoc)))
+            self._handlers.append((evt.EVT_REQUESTED, self._requested))
+        self._server: _Server | None = None
 
     def start(self) -> None:
         """Listen. Raises OSError if the address is taken or not ours."""
-        server = self._ae.make_server(
-            self._address,
-            evt_handlers=self._handlers,
-            server_class=_Server,
+        server = cast(
+            _Server,
+            self._ae.make_server(
+                self._address,
+                evt_handlers=self._handlers,
+                server_class=_Server,
+            ),
         )
+        server.guard = self._guard
         threading.Thread(target=server.serve_forever, name="acceptor", daemon=True).start()
         self._server = server
 
@@ -104,6 +147,11 @@ class Acceptor:
                 _hang_up(association)
             self._wait_for_end(_CLOSING_SECONDS)
 
+    def _requested(self, event: evt.Event) -> None:
+        if self._guard is not None and self._server is not None:
+            address = str(event.assoc.requestor.address)
+            self._guard.requested(event, self._server.open_from(address))
+
     def _associations(self) -> list[Association]:
         return self._server.active_associations if self._server else []
 
@@ -117,6 +165,56 @@ class Acceptor:
 class _Server(ThreadedAssociationServer):
     # Of sixteen scanners that connect at once the default of 5 turns some away.
     request_queue_size = 128
+    guard: Guard | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._handshakes: list[str] = []
+        super().__init__(*arguments, **options)
+
+    def open_from(self, address: str) -> int:
+        """Connections of one address."""
+        associations = sum(each.requestor.address == address for each in self.active_associations)
+        return associations + self._handshakes.count(address)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """In the thread that accepts; what it refuses is closed."""
+        address = str(client_address[0])
+        return self.guard is None or self.guard.admits(address, self.open_from(address))
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, so that a slow handshake keeps nobody else waiting."""
+        context = self.guard.tls_context() if self.guard else None
+        if context is not None and self.guard is not None:
+            request = self._encrypted(request, str(client_address[0]), context, self.guard)
+        if request is not None:
+            super().finish_request(request, client_address)
+
+    def _encrypted(
+        self, connection: socket.socket, address: str, context: ssl.SSLContext, guard: Guard
+    ) -> ssl.SSLSocket | None:
+        """None if the handshake failed or took too long."""
+        self._handshakes.append(address)
+        deadline = threading.Timer(guard.handshake_seconds, _shut, [connection])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            connection.settimeout(guard.handshake_seconds)
+            encrypted = context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+            deadline.args = [encrypted]
+            encrypted.do_handshake()
+            return encrypted
+        except OSError:
+            guard.refused("tls")
+            self.shutdown_request(connection)
+            return None
+        finally:
+            deadline.cancel()
+            self._handshakes.remove(address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.warning("a connection broke off before it was an association")
 
     def shutdown(self) -> None:
         BaseServer.shutdown(self)
@@ -140,7 +238,11 @@ def _hang_up(association: Association) -> None:
     """Close the connection under a thread that waits for a peer in the middle of a PDU."""
     connection = _connection(association)
     if connection is not None:
-        try:
-            connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
+        _shut(connection)
+
+
+def _shut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return

@@ -86,9 +86,33 @@ class _Destination(Section):
         return self
 
 
+class ClientTls(Section):
+    """TLS on a connection that we open.
+
+    ca_file: PEM of the authorities whose certificates we trust.
+    certificate, key: PEM files by which the peer knows us; without them it is not told.
+    check_host_name: whether the certificate must be for the host that we call.
+    """
+
+    ca_file: Path
+    certificate: Path | None = None
+    key: Path | None = None
+    check_host_name: bool = True
+
+    @model_validator(mode="after")
+    def _key_and_certificate(self) -> ClientTls:
+        if (self.key is None) != (self.certificate is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.ca_file, self.certificate, self.key) if path)
+
+
 class DimseDestination(_Destination):
     """A storage SCP.
 
+    tls: if it is there, nothing is sent without TLS.
     storage_commitment: a parcel counts as delivered only once it has committed to it.
     commitment_timeout: seconds after which it is asked again if it has not reported.
     """
@@ -96,6 +120,7 @@ class DimseDestination(_Destination):
     host: str
     port: Port
     ae_title: AeTitle
+    tls: ClientTls | None = None
     storage_commitment: bool = False
     commitment_timeout: float = Field(default=3600, gt=0, allow_inf_nan=False)
 

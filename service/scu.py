@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import Handler, application_entity, bound_socket_waits
+from service.config import ConfigurationError
+from service.destination import ClientTls
 from service.still_image import UnreadableImage, wrap_still_image
+from service.tls import client_context
 
 _FILES_AN_ASSOCIATION = 64
 
@@ -28,6 +32,7 @@ class Peer:
 
     connect_timeout: seconds for the connection, and for the answer to the association request.
     dimse_timeout: seconds for the answer to one message.
+    tls: None for a connection without.
     """
 
     host: str
@@ -35,6 +40,7 @@ class Peer:
     ae_title: str
     connect_timeout: float = 10.0
     dimse_timeout: float = 60.0
+    tls: ClientTls | None = None
 
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
@@ -272,6 +278,7 @@ def associated(
             peer.port,
             ae_title=peer.ae_title,
             ext_neg=list(roles),
+            tls_args=_tls_arguments(peer),
             evt_handlers=every,
         )
     except socket.gaierror as error:
@@ -285,7 +292,18 @@ def associated(
             association.release()
 
 
+def _tls_arguments(peer: Peer) -> tuple[ssl.SSLContext, str] | None:
+    if peer.tls is None:
+        return None
+    try:
+        return client_context(peer.tls), peer.host
+    except ConfigurationError as error:
+        raise AssociationFailed(str(error)) from None
+
+
 def _why_not(association: Association, peer: Peer, connected: bool) -> str:
+    if not connected and peer.tls:
+        return f"no TLS connection to {peer}: is it running, does each side trust the other's?"
     if not connected:
         return f"no connection to {peer}: is it running?"
     answer = association.acceptor.primitive

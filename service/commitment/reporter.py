@@ -15,6 +15,7 @@ from service.backoff import wait_seconds
 from service.commitment.information import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information
 from service.commitment.verdict import failures
 from service.config import Settings
+from service.ingest.access import Access
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
 from service.journal.records import CommitmentJob, CommitmentRequest
@@ -44,7 +45,8 @@ class Reporter:
         self._spool = spool
         self._journal = journal
         self._metrics = metrics
-        self._settings = settings
+        self._delivery = settings.delivery
+        self._access = Access(settings.ingest)
 
     def calls_back(self, request: CommitmentRequest) -> bool:
         """Whether the report goes over an association of our own."""
@@ -92,7 +94,17 @@ class Reporter:
 
     def _peer(self, request: CommitmentRequest) -> Peer | None:
         """Where it takes reports; None where only on the association on which it asks."""
-        raise NotImplementedError
+        rule = self._access.rule_for(request.calling_ae_title, request.address)
+        if rule is None or rule.commitment_port is None:
+            return None
+        return Peer(
+            host=rule.commitment_host or request.address,
+            port=rule.commitment_port,
+            ae_title=request.calling_ae_title,
+            connect_timeout=self._delivery.connect_timeout,
+            dimse_timeout=self._delivery.dimse_timeout,
+            tls=rule.commitment_tls,
+        )
 
     def _retry_in(self, job: CommitmentJob, peer: Peer | None) -> float | None:
         if peer is None or datetime.now(UTC) - job.received_at > _TOLD_FOR:

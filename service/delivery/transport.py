@@ -63,6 +63,7 @@ def dimse_peer(destination: DimseDestination, settings: DeliverySettings) -> Pee
         ae_title=destination.ae_title,
         connect_timeout=settings.connect_timeout,
         dimse_timeout=settings.dimse_timeout,
+        tls=destination.tls,
     )
 
 

@@ -24,6 +24,8 @@ from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
 from service.ingest.commitment import CommitmentScp
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
+from service.ingest.guard import Guard
+from service.ingest.inflow import Excess
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics
@@ -79,6 +81,7 @@ class StorageScp:
         metrics: Metrics,
         commitment: CommitmentScp,
     ) -> None:
+        self._guard = Guard(settings, metrics)
         self._settings = settings
         self._spool = spool
         self._journal = journal
@@ -90,7 +93,7 @@ class StorageScp:
             *commitment.handlers,
         ]
         self._acceptor = Acceptor(
-            _application_entity(settings), settings.host, settings.port, handlers
+            _application_entity(settings), settings.host, settings.port, handlers, self._guard
         )
 
     def start(self) -> None:
@@ -112,10 +115,17 @@ class StorageScp:
 
     def _store(self, event: evt.Event) -> Dataset:
         """Handler of EVT_C_STORE; returns the response's status."""
+        try:
+            return self._stored_or_refused(event)
+        finally:
+            self._guard.answered(event)
+
+    def _stored_or_refused(self, event: evt.Event) -> Dataset:
         started = time.monotonic()
         data_set = event.encoded_dataset(include_meta=False)
         image = _described(event, data_set)
         try:
+            self._require_whole(event)
             self._require_free_space(len(data_set))
             _require_same_identity(image, data_set)
             receipt = self._keep(image, _file_header(event), data_set)
@@ -127,6 +137,13 @@ class StorageScp:
         self._metrics.store_seconds.observe(time.monotonic() - started)
         self._stored(image, receipt)
         return _response(SUCCESS)
+
+    def _require_whole(self, event: evt.Event) -> None:
+        excess = self._guard.excess(event)
+        if excess is Excess.OBJECT:
+            raise Refusal(CANNOT_UNDERSTAND, "larger than ingest.max_object_bytes")
+        if excess is Excess.MEMORY:
+            raise Refusal(OUT_OF_RESOURCES, "too much is coming in at once")
 
     def _require_free_space(self, size_bytes: int) -> None:
         if self._spool.free_bytes() < self._settings.low_water_bytes + size_bytes:
@@ -174,7 +191,6 @@ def _application_entity(settings: IngestSettings) -> AE:
     ae.add_supported_context(Verification)
     # As SCP for the scanner's request; as SCU for a destination that calls to report.
     ae.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
-    ae.require_calling_aet = list(settings.calling_ae_titles)
     ae.require_called_aet = settings.require_called_ae_title
     ae.maximum_associations = settings.max_associations
     ae.maximum_pdu_size = settings.max_pdu_bytes

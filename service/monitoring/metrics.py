@@ -30,6 +30,12 @@ class Metrics:
         self.associations = Gauge(
             "secondread_associations", "Open associations", registry=self.registry
         )
+        self.refused_associations = Counter(
+            "secondread_refused_associations",
+            "Connections and associations that were refused or cut, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
         self.publish_failures = Counter(
             "secondread_publish_failures",
             "Messages that the broker did not take (the keeper publishes them later)",

@@ -1,0 +1,107 @@
+"""The door of the Ingest AE: rules, limits and TLS, before and while an association is open."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections import Counter
+from weakref import WeakKeyDictionary
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+
+from service.config import IngestSettings
+from service.ingest.access import Access, Rate
+from service.ingest.inflow import Budget, Excess, Inflow
+from service.monitoring.metrics import Metrics
+from service.tls import ServerTls
+
+log = logging.getLogger(__name__)
+
+_LOG_SECONDS = 10.0
+
+# Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 section 9.3.4).
+_CALLING_AE_TITLE = (1, 1, 3)
+_CONGESTION = (2, 3, 1)
+_LOCAL_LIMIT = (2, 3, 2)
+
+
+class Guard:
+    """Thread-safe. Raises ConfigurationError if the TLS files cannot be used."""
+
+    def __init__(self, settings: IngestSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._access = Access(settings)
+        self._rate = Rate(settings.max_associations_per_second)
+        self._budget = Budget(settings.max_memory_bytes)
+        self._tls = ServerTls(settings.tls) if settings.tls else None
+        self._inflows: WeakKeyDictionary[Association, Inflow] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._unsaid: Counter[str] = Counter()
+        self._said_at: dict[str, float] = {}
+
+    @property
+    def handshake_seconds(self) -> float:
+        return self._settings.acse_timeout
+
+    def admits(self, address: str, open_from_there: int) -> bool:
+        """Whether a connection is looked at: a known address that has not far too many already."""
+        if not self._access.knows(address):
+            self.refused("address")
+            return False
+        if open_from_there >= 2 * self._settings.max_associations_per_address:
+            self.refused("connections")
+            return False
+        return True
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """None where TLS is not wanted."""
+        return self._tls.context() if self._tls else None
+
+    def watch(self, association: Association) -> None:
+        """Before it reads its first byte."""
+        self._inflows[association] = Inflow(association, self._settings, self._budget, self.refused)
+
+    def requested(self, event: evt.Event, open_from_there: int) -> None:
+        """Handler of EVT_REQUESTED: reject, or leave it to the negotiation."""
+        requestor = event.assoc.requestor
+        address = str(requestor.address)
+        calling = requestor.primitive.calling_ae_title if requestor.primitive else ""
+        if self._access.rule_for(calling.strip(), address) is None:
+            self._reject(event.assoc, "ae-title", _CALLING_AE_TITLE)
+        elif open_from_there > self._settings.max_associations_per_address:
+            self._reject(event.assoc, "associations", _LOCAL_LIMIT)
+        elif not self._rate.allows(address):
+            self._reject(event.assoc, "rate", _CONGESTION)
+
+    def excess(self, event: evt.Event) -> Excess | None:
+        """Why the data set of a request is not whole; None if it is."""
+        inflow = self._inflows.get(event.assoc)
+        return inflow.excess(event.request.MessageID) if inflow else None  # type: ignore[union-attr, arg-type]
+
+    def answered(self, event: evt.Event) -> None:
+        """The data set of a request is no longer in memory."""
+        inflow = self._inflows.get(event.assoc)
+        if inflow:
+            inflow.answered(event.request.MessageID)  # type: ignore[arg-type]
+
+    def refused(self, reason: str) -> None:
+        """Count it, and say it, but no more than once in a while."""
+        self._metrics.refused_associations.labels(reason).inc()
+        with self._lock:
+            self._unsaid[reason] += 1
+            now = time.monotonic()
+            if now - self._said_at.get(reason, float("-inf")) < _LOG_SECONDS:
+                return
+            self._said_at[reason] = now
+            number = self._unsaid.pop(reason)
+        log.warning("refused or cut: %s (%d since it was last said)", reason, number)
+
+    def _reject(self, association: Association, reason: str, answer: tuple[int, int, int]) -> None:
+        self.refused(reason)
+        association.acse.send_reject(*answer)
+        evt.trigger(association, evt.EVT_REJECTED, {})
+        association.kill()
