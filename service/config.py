@@ -91,7 +91,7 @@ class IngestTls(Section):
 class IngestSettings(Section):
     """The storage SCP.
 
-    peers: who may associate; without any it is this machine alone. ``"anyone"`` lets all in.
+    peers: who may associate; without any it is this machine alone.
     tls: if it is there, nobody gets in without TLS.
     require_called_ae_title: refuse an association that calls another AE title than ours.
     max_associations: at the same time; one more is rejected (transient, local limit).
@@ -110,7 +110,7 @@ class IngestSettings(Section):
     ae_title: AeTitle = "SECONDREAD"
     host: str = "127.0.0.1"
     port: Port = 11112
-    peers: Literal["anyone"] | tuple[PeerRule, ...] = ()
+    peers: tuple[PeerRule, ...] = ()
     tls: IngestTls | None = None
     require_called_ae_title: bool = False
     max_associations: int = Field(default=32, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from service.config import IngestSettings, PeerRule
 
@@ -17,16 +17,7 @@ class Access:
     """The rules of ``ingest.peers``; without any, this machine alone."""
 
     def __init__(self, settings: IngestSettings) -> None:
-        if settings.peers == "anyone":
-            networks: tuple[IPv4Network | IPv6Network, ...] = (
-                ip_network("0.0.0.0/0"),
-                ip_network("::/0"),
-            )
-            self._rules = tuple(PeerRule(address=network) for network in networks)
-        else:
-            self._rules = settings.peers or tuple(
-                PeerRule(address=network) for network in _LOOPBACK
-            )
+        self._rules = settings.peers or tuple(PeerRule(address=network) for network in _LOOPBACK)
 
     def knows(self, address: str) -> bool:
         return any(_lies_in(address, rule) for rule in self._rules)

@@ -80,7 +80,7 @@ class Guard:
     def excess(self, event: evt.Event) -> Excess | None:
         """Why the data set of a request is not whole; None if it is."""
         inflow = self._inflows.get(event.assoc)
-        return inflow.excess(event.request.MessageID) if inflow else None  # type: ignore[union-attr, arg-type]
+        return inflow.excess(event.request.MessageID) if inflow else None  # type: ignore[arg-type]
 
     def answered(self, event: evt.Event) -> None:
         """The data set of a request is no longer in memory."""

@@ -80,14 +80,15 @@ def test_lists_in_the_environment_are_json(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv(
         "SECONDREAD_DESTINATIONS", '[{"name": "pacs", "host": "h", "port": 104, "ae_title": "P"}]'
     )
-    monkeypatch.setenv("SECONDREAD_INGEST__CALLING_AE_TITLES", '["US1", "US2"]')
+    monkeypatch.setenv("SECONDREAD_INGEST__PEERS", '[{"ae_title": "US1", "address": "192.0.2.7"}]')
 
     settings = load_settings()
 
     assert settings.destinations == (
         DimseDestination(name="pacs", host="h", port=104, ae_title="P"),
     )
-    assert settings.ingest.calling_ae_titles == ("US1", "US2")
+    (peer,) = settings.ingest.peers
+    assert (peer.ae_title, str(peer.address)) == ("US1", "192.0.2.7/32")
 
 
 DIMSE = '[[destinations]]\nname = "p"\nhost = "h"\nport = 1\nae_title = "P"\n'
@@ -142,7 +143,13 @@ def test_what_is_made_follows_from_what_the_destinations_want(
         ("[ingest]\nmax_pdu_bytes = 0", "ingest.max_pdu_bytes"),
         ('[ingest]\nae_title = "LONGER THAN SIXTEEN"', "ingest.ae_title"),
         ('[ingest]\nae_title = "   "', "ingest.ae_title"),
-        ('[ingest]\ncalling_ae_titles = ["US1", "BACK\\\\SLASH"]', "ingest.calling_ae_titles.1"),
+        ('[[ingest.peers]]\nae_title = "US1"', "ingest.peers.0.address"),
+        ('[[ingest.peers]]\naddress = "scanner.example.org"', "ingest.peers.0.address"),
+        (
+            '[[ingest.peers]]\nae_title = "BACK\\\\SLASH"\naddress = "192.0.2.7"',
+            "ingest.peers.0.ae_title",
+        ),
+        ('[ingest.tls]\ncertificate = "c"\nkey = "k"', "ingest.tls"),
         ("[keeper]\nlease = 0", "keeper.lease"),
         ("[keeper]\nlease = inf", "keeper.lease"),
         ('[analysis]\nproviders = ["Abacus"]', "analysis.providers.0"),
@@ -174,7 +181,7 @@ def test_all_mistakes_are_told_at_once(written: Written) -> None:
         ("SECONDREAD_INGEST__PORT", "one", "ingest.port"),
         ("SECONDREAD_INGEST__PROT", "104", "ingest.prot"),
         ("SECONDREAD_INGEST", "no json", "ingest"),
-        ("SECONDREAD_INGEST__CALLING_AE_TITLES", "US1,US2", "ingest.calling_ae_titles"),
+        ("SECONDREAD_INGEST__PEERS", "US1,US2", "ingest.peers"),
         ("SECONDREAD_DESTINATIONS", "[{no json", "destinations"),
         ("SECONDREAD_DESTINATIONS", '[{"name": "p"}]', "destinations.0.host"),
     ],

@@ -26,7 +26,9 @@ def assert_nothing_kept(ingest) -> None:
 
 
 def test_unknown_calling_ae_title_is_rejected(start_ingest, dcmtk) -> None:
-    ingest = start_ingest(calling_ae_titles=["US1", "US2"])
+    ingest = start_ingest(
+        peers=[{"ae_title": title, "address": "127.0.0.1"} for title in ("US1", "US2")]
+    )
     assert dcmtk("echoscu", "-aet", "US2", "127.0.0.1", ingest.port).returncode == 0
     stranger = dcmtk("echoscu", "-aet", "US3", "127.0.0.1", ingest.port)
     assert stranger.returncode != 0

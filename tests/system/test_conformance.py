@@ -352,7 +352,9 @@ def test_rejections(start_ingest, associate) -> None:
         assert association.is_rejected
         return answer.result, answer.result_source, answer.diagnostic
 
-    reserved = start_ingest(calling_ae_titles=["FRIEND"], require_called_ae_title=True).scp.port
+    reserved = start_ingest(
+        peers=[{"ae_title": "FRIEND", "address": "127.0.0.1"}], require_called_ae_title=True
+    ).scp.port
     small = start_ingest(max_associations=1).scp.port
     assert associate(small).is_established
     provoked = [
