@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+
+_log = logging.getLogger(__name__)
 
 # These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
 _QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "PIL")
@@ -51,6 +55,19 @@ def set_up_logging(role: str, level: str) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     warnings.simplefilter("ignore")
+    threading.excepthook = _thread_broke_off
+    sys.excepthook = _program_broke_off
+
+
+def _thread_broke_off(arguments: threading.ExceptHookArgs) -> None:
+    name = "a thread" if arguments.thread is None else arguments.thread.name
+    _log.error("%s broke off", name, exc_info=arguments.exc_value)
+
+
+def _program_broke_off(
+    _kind: type[BaseException], error: BaseException, _trace: TracebackType | None
+) -> None:
+    _log.critical("the program broke off", exc_info=error)
 
 
 def _may_be_heard(record: logging.LogRecord) -> bool:

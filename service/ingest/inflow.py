@@ -65,7 +65,7 @@ class Inflow:
     """Stands between an accepted association and its socket.
 
     cut: told why, when it has ended the connection (pdu-length, pdu-time, message-time,
-        object-size).
+        object-size, message).
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Inflow:
         message = self._message
         if message.since is None:
             message.since = time.monotonic()
-        kept = []
+        kept: list[list[int | bytes]] = []
         for context_id, data in primitive.presentation_data_value_list:
             is_command = bool(data) and bool(data[0] & 1)
             if is_command:
@@ -193,15 +193,20 @@ class Inflow:
                         message.excess = Excess.OBJECT
                     elif not self._budget.has_room(0):
                         message.excess = Excess.MEMORY
-            kept.append((context_id, data[:1] if message.excess and not is_command else data))
+            is_dropped = message.excess is not None and not is_command
+            kept.append([context_id, bytes(data[:1] if is_dropped else data)])
         if message.excess:
-            primitive.presentation_data_value_list = kept
+            primitive.presentation_data_value_list = kept  # type: ignore[assignment]
         if message.command > _COMMAND_BYTES or message.size > 2 * self._settings.max_object_bytes:
             self._end("object-size")
             return
         association = self._association()
-        if association is not None:
+        if association is None:
+            return
+        try:
             DIMSEServiceProvider.receive_primitive(association.dimse, primitive)
+        except Exception:  # noqa: BLE001 whatever pynetdicom finds in it; its thread must go on
+            self._end("message")
 
     def _finished(self, event: evt.Event) -> None:
         """Handler of EVT_DIMSE_RECV."""

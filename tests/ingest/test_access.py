@@ -1,0 +1,278 @@
+"""Who gets in, how often, how much at once and how slowly; and what the refused leave behind."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from pynetdicom import AE
+
+from service.config import IngestSettings, PeerRule
+from service.ingest.access import Access, Rate
+from service.scu import echo, send_files
+
+ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def refusals(ingest, reason: str) -> float:
+    value = ingest.metrics.registry.get_sample_value(
+        "secondread_refused_associations_total", {"reason": reason}
+    )
+    return value or 0.0
+
+
+def rules(*pairs: tuple[str, str]) -> Access:
+    peers = tuple(PeerRule(ae_title=title, address=address) for title, address in pairs)
+    return Access(IngestSettings(peers=peers))
+
+
+# Who
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
+def test_without_rules_this_machine_alone_is_known(address: str) -> None:
+    assert rules().knows(address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::1", "::ffff:192.0.2.7", "0.0.0.0"])
+def test_and_no_other(address: str) -> None:
+    access = rules()
+    assert not access.knows(address)
+    assert access.rule_for("SCANNER", address) is None
+
+
+def test_title_and_address_belong_together() -> None:
+    access = rules(("US1", "192.0.2.7"), ("US2", "192.0.2.0/24"), ("*", "2001:db8::/64"))
+    assert access.rule_for("US1", "192.0.2.7")
+    assert access.rule_for("US2", "192.0.2.8")
+    assert access.rule_for("ANY", "2001:db8::5")
+    assert access.rule_for("US2", "::ffff:192.0.2.8")
+    assert access.rule_for("US1", "192.0.2.8") is None
+    assert access.rule_for("us1", "192.0.2.7") is None
+    assert access.rule_for("US2", "192.0.3.8") is None
+
+
+def test_a_link_local_address_may_name_its_interface() -> None:
+    assert rules(("*", "fe80::/10")).knows("fe80::1%eth0")
+
+
+def test_an_unknown_address_is_closed_without_a_word(start_ingest) -> None:
+    ingest = start_ingest(peers=[{"address": "192.0.2.0/24"}])
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=5) as connection:
+        assert connection.recv(1) == b""
+    assert refusals(ingest, "address") == 1
+
+
+def test_a_known_address_with_another_title_is_told_so(start_ingest, dcmtk) -> None:
+    ingest = start_ingest(peers=[{"ae_title": "US1", "address": "127.0.0.1"}])
+    assert dcmtk("echoscu", "-aet", "US1", "127.0.0.1", ingest.port).returncode == 0
+    stranger = dcmtk("echoscu", "-aet", "US2", "127.0.0.1", ingest.port)
+    assert "Calling AE Title Not Recognized" in stranger.stdout
+    assert refusals(ingest, "ae-title") == 1
+
+
+# How often
+
+
+def test_one_peer_does_not_take_all_associations(start_ingest, associate, dcmtk, eventually):
+    ingest = start_ingest(max_associations_per_address=2)
+    open_ones = [associate(ingest.port) for _ in range(2)]
+    assert all(each.is_established for each in open_ones)
+    third = dcmtk("echoscu", "127.0.0.1", ingest.port)
+    assert "Local Limit Exceeded" in third.stdout
+    assert refusals(ingest, "associations") == 1
+    open_ones[0].release()
+    eventually(lambda: dcmtk("echoscu", "127.0.0.1", ingest.port).returncode == 0)
+
+
+def test_connections_that_ask_for_nothing_are_bounded_too(start_ingest, eventually) -> None:
+    ingest = start_ingest(max_associations_per_address=2, acse_timeout=60)
+    address = ("127.0.0.1", ingest.port)
+    silent = [socket.create_connection(address, timeout=5) for _ in range(4)]
+    eventually(lambda: len(ingest.scp._acceptor._associations()) == 4)
+    with socket.create_connection(address, timeout=5) as fifth:
+        assert fifth.recv(1) == b""
+    assert refusals(ingest, "connections") == 1
+    for each in silent:
+        each.close()
+
+
+def test_a_rate_has_a_burst_and_comes_back() -> None:
+    now = [0.0]
+    rate = Rate(10, clock=lambda: now[0])
+    assert [rate.allows("a") for _ in range(41)] == [True] * 40 + [False]
+    assert rate.allows("b"), "each address has its own"
+    now[0] = 0.1
+    assert [rate.allows("a") for _ in range(2)] == [True, False]
+
+
+def test_too_many_associations_a_second_are_rejected_for_now(start_ingest, dcmtk) -> None:
+    ingest = start_ingest(max_associations_per_second=0.01)
+    assert dcmtk("echoscu", "127.0.0.1", ingest.port).returncode == 0
+    second = dcmtk("echoscu", "127.0.0.1", ingest.port)
+    assert "Temporary Congestion" in second.stdout
+    assert refusals(ingest, "rate") == 1
+
+
+# How slowly
+
+
+def seconds_until_closed(connection: socket.socket) -> float:
+    started = time.monotonic()
+    connection.settimeout(20)
+    while True:
+        try:
+            if not connection.recv(4096):
+                break
+        except ConnectionResetError:
+            break
+    return time.monotonic() - started
+
+
+def drip(connection: socket.socket, content: bytes) -> None:
+    """One byte each tenth of a second, for as long as it is taken."""
+
+    def run() -> None:
+        try:
+            for byte in content:
+                connection.send(bytes([byte]))
+                time.sleep(0.1)
+        except OSError:
+            return
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def test_a_request_that_drips_in_is_cut(start_ingest) -> None:
+    ingest = start_ingest(acse_timeout=1)
+    with socket.create_connection(("127.0.0.1", ingest.port)) as connection:
+        drip(connection, b"\x01\x00" + struct.pack(">I", 5000) + b"\0" * 5000)
+        assert seconds_until_closed(connection) < 10
+    assert refusals(ingest, "pdu-time") == 1
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(start_ingest) -> None:
+    ingest = start_ingest(acse_timeout=1)
+    with socket.create_connection(("127.0.0.1", ingest.port)) as connection:
+        assert seconds_until_closed(connection) < 10
+
+
+@pytest.fixture
+def open_connection():
+    """``open_connection(port)``: the socket of an established association, and its context id."""
+    opened = []
+
+    def open_association(port: int) -> socket.socket:
+        ae = AE("SCANNER")
+        ae.add_requested_context(ULTRASOUND, EXPLICIT)
+        association = ae.associate("127.0.0.1", port)
+        assert association.is_established
+        association.dul.kill_dul()
+        association.dul.join(5)
+        opened.append(association)
+        return association.dul.socket.socket
+
+    yield open_association
+    for association in opened:
+        association.kill()
+
+
+def test_a_pdu_that_drips_in_is_cut(start_ingest, open_connection) -> None:
+    ingest = start_ingest(pdu_timeout=1)
+    connection = open_connection(ingest.port)
+    drip(connection, b"\x04\x00" + struct.pack(">I", 5000) + b"\0" * 5000)
+    assert seconds_until_closed(connection) < 10
+    assert refusals(ingest, "pdu-time") == 1
+
+
+def fragment(content: bytes, flags: int) -> bytes:
+    value = struct.pack(">IBB", len(content) + 2, 1, flags) + content
+    return b"\x04\x00" + struct.pack(">I", len(value)) + value
+
+
+def test_a_message_of_many_small_pdus_is_cut(start_ingest, open_connection) -> None:
+    ingest = start_ingest(message_timeout=1)
+    connection = open_connection(ingest.port)
+
+    def run() -> None:
+        try:
+            for _ in range(200):
+                connection.send(fragment(b"\0\0", 0))
+                time.sleep(0.1)
+        except OSError:
+            return
+
+    threading.Thread(target=run, daemon=True).start()
+    assert seconds_until_closed(connection) < 10
+    assert refusals(ingest, "message-time") == 1
+
+
+# How much
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 131073])
+def test_a_pdu_longer_than_offered_is_refused_by_its_header(
+    start_ingest, open_connection, length: int
+) -> None:
+    ingest = start_ingest()
+    connection = open_connection(ingest.port)
+    connection.send(b"\x04\x00" + struct.pack(">I", length))
+    connection.settimeout(10)
+    assert connection.recv(10)[:1] == b"\x07", "A-ABORT"
+    assert refusals(ingest, "pdu-length") == 1
+
+
+def test_a_request_of_any_length_is_not(start_ingest) -> None:
+    ingest = start_ingest()
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=10) as connection:
+        connection.send(b"\x01\x00" + struct.pack(">I", 0x7FFFFFFF))
+        assert connection.recv(10)[:1] == b"\x07"
+    assert refusals(ingest, "pdu-length") == 1
+
+
+def test_an_object_that_is_too_large_is_refused_and_the_next_is_stored(
+    start_ingest, small_image
+) -> None:
+    ingest = start_ingest(max_object_bytes=1 << 20)
+    large = small_image(PixelData=b"\0" * ((1 << 20) + 2))
+    good = small_image()
+    assert [each.status for each in send_files([large, good], ingest.peer, "S")] == [0xC000, 0]
+    assert len(ingest.rows()) == 1
+    assert len(ingest.images()) == 1
+
+
+def test_one_without_end_is_cut(start_ingest, small_image) -> None:
+    ingest = start_ingest(max_object_bytes=1 << 20)
+    endless = small_image(PixelData=b"\0" * (3 << 20))
+    (outcome,) = send_files([endless], ingest.peer, "S")
+    assert outcome.status is None
+    assert refusals(ingest, "object-size") == 1
+    assert ingest.rows() == []
+
+
+def test_more_than_memory_may_hold_is_refused_for_now(start_ingest, small_image) -> None:
+    ingest = start_ingest(max_memory_bytes=1 << 20)
+    large = small_image(PixelData=b"\0" * (2 << 20))
+    good = small_image()
+    assert [each.status for each in send_files([large, good], ingest.peer, "S")] == [0xA700, 0]
+
+
+def test_what_is_answered_holds_no_memory(start_ingest, small_image) -> None:
+    ingest = start_ingest(max_memory_bytes=1 << 20)
+    files = [small_image(PixelData=b"\0" * (400 << 10)) for _ in range(6)]
+    assert [each.status for each in send_files(files, ingest.peer, "S")] == [0] * 6
+
+
+def test_a_command_set_without_end_is_cut(start_ingest, open_connection) -> None:
+    ingest = start_ingest()
+    connection = open_connection(ingest.port)
+    connection.settimeout(10)
+    connection.sendall(fragment(b"\0" * 60000, 1))
+    connection.sendall(fragment(b"\0" * 60000, 1))
+    assert connection.recv(10)[:1] == b"\x07"
+    assert refusals(ingest, "object-size") == 1
+    assert echo(ingest.peer, "SCANNER") == 0
