@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
@@ -35,6 +37,23 @@ _NO_SUCH_INSTANCE = 0x0112
 _INVALID_ARGUMENT = 0x0115
 _NO_SUCH_ACTION = 0x0123
 
+_QUIET_SECONDS = 0.5
+
+
+@dataclass
+class _Speaking:
+    """On one association: reports go one by one, and not while the peer goes on asking.
+
+    pynetdicom takes a request that crosses ours for its answer.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    asked_at: float = 0.0
+
+    @property
+    def quiet_seconds(self) -> float:
+        return time.monotonic() - self.asked_at
+
 
 class CommitmentScp:
     """A request is answered Success once its row is durable; the report follows.
@@ -50,7 +69,7 @@ class CommitmentScp:
         self._reporter = Reporter(settings, spool, journal, metrics)
         self._reports = Reports(journal, settings.retry, metrics)
         self._metrics = metrics
-        self._speaking: WeakKeyDictionary[Association, threading.Lock] = WeakKeyDictionary()
+        self._speaking: WeakKeyDictionary[Association, _Speaking] = WeakKeyDictionary()
 
     @property
     def handlers(self) -> Sequence[Handler]:
@@ -90,6 +109,7 @@ class CommitmentScp:
             return _PROCESSING_FAILURE
         log.info("%s: commitment to %d objects asked for", request.key, len(references))
         if here:
+            self._speaking.setdefault(event.assoc, _Speaking()).asked_at = time.monotonic()
             self._report_after_answer(event.assoc, request.key)
         return _SUCCESS
 
@@ -106,7 +126,10 @@ class CommitmentScp:
         association.bind(evt.EVT_PDU_SENT, sent)
 
     def _report(self, association: Association, key: str) -> None:
-        with self._speaking.setdefault(association, threading.Lock()):
+        speaking = self._speaking.setdefault(association, _Speaking())
+        with speaking.lock:
+            while association.is_established and speaking.quiet_seconds < _QUIET_SECONDS:
+                time.sleep(_QUIET_SECONDS / 10)
             try:
                 self._reporter.report(key, lambda *report: send_on(association, *report))
             except JournalError as error:

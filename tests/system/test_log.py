@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -20,6 +22,8 @@ def _untouched_root() -> Iterator[None]:
         yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    threading.excepthook = threading.__excepthook__
+    sys.excepthook = sys.__excepthook__
 
 
 def _broken() -> None:
@@ -35,6 +39,23 @@ def test_an_exception_is_logged_by_its_class_and_line(capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().err.splitlines()
     assert "ERROR analysis: it broke [ValueError at test_log.py:" in line
     assert "Doe" not in line
+
+
+def test_so_is_one_that_ends_a_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("ingest", "INFO")
+    thread = threading.Thread(target=_broken, name="publisher")
+    thread.start()
+    thread.join()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ERROR ingest: publisher broke off [ValueError at test_log.py:" in line
+
+
+def test_and_one_that_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("ingest", "INFO")
+    error = ValueError("Doe^Jane")
+    sys.excepthook(ValueError, error, None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CRITICAL ingest: the program broke off [ValueError]" in line
 
 
 def test_a_message_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

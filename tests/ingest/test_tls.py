@@ -1,0 +1,308 @@
+"""DICOM TLS on the listening and on the calling side, against dcmtk and OpenSSL."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.config import ConfigurationError, IngestTls
+from service.destination import ClientTls
+from service.scu import AssociationFailed, Peer, echo, send_files
+from service.tls import ServerTls
+
+
+def openssl(*arguments: object, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["openssl", *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Authority:
+    """A certificate authority, and what it has signed: ``name.pem`` and ``name.key``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        made = openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca"),
+            *("-keyout", folder / "ca.key", "-out", self.ca),
+        )
+        assert made.returncode == 0, made.stderr
+
+    def sign(self, name: str, host: str = "127.0.0.1") -> tuple[Path, Path]:
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName=IP:{host}")
+        openssl(
+            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
+            *("-keyout", key, "-out", request),
+        )
+        signed = openssl(
+            *("x509", "-req", "-days", "2", "-CAcreateserial", "-extfile", extensions),
+            *("-CA", self.ca, "-CAkey", self.folder / "ca.key"),
+            *("-in", request, "-out", certificate),
+        )
+        assert signed.returncode == 0, signed.stderr
+        return certificate, key
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Has signed ``reader`` and ``scanner``."""
+    authority = Authority(tmp_path_factory.mktemp("tls") / "ours")
+    authority.sign("reader")
+    authority.sign("scanner")
+    return authority
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another one, which has signed ``scanner`` too."""
+    authority = Authority(tmp_path_factory.mktemp("tls") / "theirs")
+    authority.sign("scanner")
+    return authority
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path) -> dict[str, Path]:
+    """Certificate and key of the service, as files that a test may change."""
+    for name in ("reader.pem", "reader.key"):
+        shutil.copy(authority.folder / name, tmp_path / name)
+    return {"certificate": tmp_path / "reader.pem", "key": tmp_path / "reader.key"}
+
+
+@pytest.fixture
+def ingest(start_ingest, authority: Authority, files: dict[str, Path]):
+    return start_ingest(tls={**files, "ca_file": authority.ca}, acse_timeout=2)
+
+
+def client(of: Authority, trusts: Authority, **different: object) -> ClientTls:
+    return ClientTls(
+        ca_file=trusts.ca,
+        certificate=of.folder / "scanner.pem",
+        key=of.folder / "scanner.key",
+        **different,
+    )
+
+
+@pytest.fixture
+def secure(authority: Authority, ingest) -> Peer:
+    return Peer("127.0.0.1", ingest.port, "SECONDREAD", tls=client(authority, authority))
+
+
+@pytest.fixture
+def scanner_options(authority: Authority) -> list[object]:
+    """Of dcmtk's tools, for mutual TLS by the profile BCP 195."""
+    scanner = authority.folder / "scanner"
+    options = ["+tls", f"{scanner}.key", f"{scanner}.pem", "+cf", authority.ca]
+    return [*options, "+px"]
+
+
+def test_dcmtk_stores_over_tls(ingest, dcmtk, scanner_options, small_image) -> None:
+    sent = dcmtk("storescu", *scanner_options, "127.0.0.1", ingest.port, small_image())
+    assert sent.returncode == 0, sent.stdout
+    assert len(ingest.rows()) == 1
+
+
+def test_so_do_we(ingest, secure: Peer, small_image) -> None:
+    (outcome,) = send_files([small_image(PixelData=b"\0" * 400_000)], secure, "SCANNER")
+    assert outcome.status == 0
+
+
+def test_nobody_gets_in_without_tls(ingest, dcmtk) -> None:
+    assert dcmtk("echoscu", "-ta", "3", "127.0.0.1", ingest.port).returncode != 0
+    assert refusals(ingest) == 1
+
+
+def test_nor_without_a_certificate(ingest, dcmtk, authority: Authority) -> None:
+    options = ["+tla", "+cf", authority.ca, "-ta", "3"]
+    assert dcmtk("echoscu", *options, "127.0.0.1", ingest.port).returncode != 0
+    assert refusals(ingest) == 1
+
+
+def test_nor_with_one_of_an_unknown_authority(
+    ingest, authority: Authority, stranger: Authority
+) -> None:
+    peer = Peer("127.0.0.1", ingest.port, "SECONDREAD", 3, 3, tls=client(stranger, authority))
+    with pytest.raises(AssociationFailed):
+        echo(peer, "SCANNER")
+    assert refusals(ingest) == 1
+
+
+def test_a_scanner_without_certificates_may_be_let_in(
+    start_ingest, files: dict[str, Path], dcmtk, authority: Authority
+) -> None:
+    ingest = start_ingest(tls={**files, "require_client_certificate": False})
+    echoed = dcmtk("echoscu", "+tla", "+cf", authority.ca, "127.0.0.1", ingest.port)
+    assert echoed.returncode == 0, echoed.stdout
+
+
+def refusals(ingest) -> float:
+    value = ingest.metrics.registry.get_sample_value(
+        "secondread_refused_associations_total", {"reason": "tls"}
+    )
+    return value or 0.0
+
+
+def handshake(port: int, authority: Authority, *options: str) -> subprocess.CompletedProcess[str]:
+    scanner = authority.folder / "scanner"
+    return openssl(
+        *("s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", authority.ca),
+        *("-cert", f"{scanner}.pem", "-key", f"{scanner}.key", *options),
+    )
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_versions_of_the_profile_are_spoken(ingest, authority: Authority, version: str) -> None:
+    done = handshake(ingest.port, authority, version)
+    assert "Verify return code: 0 (ok)" in done.stdout
+    assert "Cipher is (NONE)" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"),
+        ("-tls1", "-cipher", "DEFAULT@SECLEVEL=0"),
+        ("-tls1_2", "-cipher", "AES128-GCM-SHA256"),
+        ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA256"),
+        ("-tls1_2", "-cipher", "AES256-SHA:@SECLEVEL=0"),
+    ],
+    ids=["TLS 1.1", "TLS 1.0", "no forward secrecy", "CBC", "neither"],
+)
+def test_what_the_profile_excludes_is_refused(
+    ingest, authority: Authority, options: tuple[str, ...]
+) -> None:
+    assert "Cipher is (NONE)" in handshake(ingest.port, authority, *options).stdout
+
+
+def serial(port: int, authority: Authority) -> str:
+    shown = handshake(port, authority, "-showcerts").stdout
+    certificate = shown[shown.index("-----BEGIN") : shown.index("-----END")]
+    return openssl(
+        "x509", "-noout", "-serial", text=f"{certificate}-----END CERTIFICATE-----\n"
+    ).stdout
+
+
+def test_a_changed_certificate_holds_without_a_restart(
+    ingest, authority: Authority, secure: Peer, files: dict[str, Path]
+) -> None:
+    before = serial(ingest.port, authority)
+    assert before.startswith("serial=")
+    certificate, key = authority.sign("reader-of-next-year")
+    shutil.copy(key, files["key"])
+    shutil.copy(certificate, files["certificate"])
+    assert serial(ingest.port, authority) != before
+    assert echo(secure, "SCANNER") == 0
+
+
+def test_a_broken_certificate_leaves_the_good_one_in_force(
+    ingest, secure: Peer, files: dict[str, Path], caplog
+) -> None:
+    files["certificate"].write_text("not yet written")
+    assert echo(secure, "SCANNER") == 0
+    assert "the changed TLS files are not used" in caplog.text
+
+
+def test_a_slow_handshake_keeps_nobody_waiting_and_is_cut(ingest, secure: Peer) -> None:
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=20) as silent:
+        started = time.monotonic()
+        assert echo(secure, "SCANNER") == 0
+        assert time.monotonic() - started < 2, "before the silent one is cut"
+        assert silent.recv(1) == b""
+    assert refusals(ingest) == 1
+
+
+def test_one_that_drips_is_cut_too(ingest, eventually) -> None:
+    hello = iter(b"\x16\x03\x01\x02\x00" + b"\x01" * 512)
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=20) as slow:
+
+        def is_cut() -> bool:
+            try:
+                slow.send(bytes([next(hello)]))
+            except OSError:
+                return True
+            return False
+
+        eventually(is_cut)
+    assert refusals(ingest) == 1
+
+
+def test_we_do_not_talk_to_an_unknown_authority(ingest, authority, stranger: Authority) -> None:
+    peer = Peer("127.0.0.1", ingest.port, "SECONDREAD", 3, 3, tls=client(authority, stranger))
+    with pytest.raises(AssociationFailed, match="no TLS connection"):
+        echo(peer, "SCANNER")
+
+
+def test_nor_to_a_certificate_for_another_host(
+    start_ingest, authority: Authority, small_image
+) -> None:
+    certificate, key = authority.sign("elsewhere", host="192.0.2.7")
+    tls = {"certificate": certificate, "key": key, "ca_file": authority.ca}
+    port = start_ingest(tls=tls).port
+    strict = Peer("127.0.0.1", port, "SECONDREAD", 3, 3, tls=client(authority, authority))
+    with pytest.raises(AssociationFailed, match="no TLS connection"):
+        echo(strict, "SCANNER")
+    lenient = client(authority, authority, check_host_name=False)
+    assert echo(Peer("127.0.0.1", port, "SECONDREAD", tls=lenient), "SCANNER") == 0
+
+
+@pytest.fixture
+def tls_archive(authority: Authority, tmp_path: Path, free_port: Callable[[], int], eventually):
+    """dcmtk's storescp with mutual TLS; its port and its folder."""
+    folder, port = tmp_path / "archive", free_port()
+    folder.mkdir()
+    binary = shutil.which("storescp")
+    assert binary, "dcmtk is not installed"
+    reader = authority.folder / "reader"
+    tls = ["+tls", f"{reader}.key", f"{reader}.pem", "+cf", str(authority.ca), "-rc", "+px"]
+    server = subprocess.Popen([binary, *tls, "-od", str(folder), str(port)])
+    eventually(lambda: _answers(port))
+    yield port, folder
+    server.kill()
+    server.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_archive_of_dcmtk_is_reached_over_tls(tls_archive, authority, small_image) -> None:
+    port, folder = tls_archive
+    peer = Peer("127.0.0.1", port, "ARCHIVE", tls=client(authority, authority))
+    (outcome,) = send_files([small_image()], peer, "SECONDREAD")
+    assert outcome.status == 0
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    settings = IngestTls(
+        certificate=missing, key=authority.folder / "reader.key", ca_file=authority.ca
+    )
+    with pytest.raises(ConfigurationError, match=r"missing\.pem.*No such file"):
+        ServerTls(settings)
+    with pytest.raises(AssociationFailed, match=r"missing\.pem"):
+        echo(Peer("127.0.0.1", 1, "X", tls=ClientTls(ca_file=missing)), "SCANNER")
+
+
+def test_the_key_must_be_that_of_the_certificate(authority: Authority) -> None:
+    folder = authority.folder
+    settings = IngestTls(
+        certificate=folder / "reader.pem", key=folder / "scanner.key", ca_file=authority.ca
+    )
+    with pytest.raises(ConfigurationError, match="KEY_VALUES_MISMATCH"):
+        ServerTls(settings)
