@@ -93,6 +93,13 @@ class Child:
         self._start_at = now + wait
         log.error("%s ended (%s), starts again in %.1f s", self.program.name, reason, wait)
 
+    def kill_for(self, reason: str) -> None:
+        """End a process that is of no more use; ``keep_alive`` starts it again."""
+        if self._process is not None:
+            log.error("%s %s, and is killed", self.program.name, reason)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def ask_to_stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)

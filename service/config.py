@@ -232,21 +232,30 @@ class KeeperSettings(Section):
     """interval: seconds between two looks. lease: seconds a worker holds a job between heartbeats.
 
     publish_grace: seconds after which a job that nobody took is published again.
+    sweep_seconds: in which the whole spool is looked through for files that no row knows.
+    sweep_age: such a file must be so old, in seconds, before anything is done about it.
     """
 
     interval: Seconds = 1
     lease: Seconds = 10
     publish_grace: Seconds = 30
+    sweep_seconds: Seconds = 3600
+    sweep_age: Seconds = 3600
 
 
 class MonitoringSettings(Section):
-    """Each process serves ``/metrics`` and ``/healthz``; port 0 picks a free one."""
+    """Each process serves ``/metrics`` and ``/healthz``; port 0 picks a free one.
+
+    silent_seconds: a process of ``secondread up`` that has answered, and then answers nothing at
+        all for so long, is killed and started again.
+    """
 
     host: str = "127.0.0.1"
     ingest_port: int = Field(default=9108, ge=0, le=65535)
     analysis_port: int = Field(default=9109, ge=0, le=65535)
     delivery_port: int = Field(default=9110, ge=0, le=65535)
     keeper_port: int = Field(default=9111, ge=0, le=65535)
+    silent_seconds: Seconds = 60
 
 
 class _Environment(EnvSettingsSource):
@@ -306,6 +315,17 @@ class Settings(BaseSettings):
         """Seconds of quiet after which a study is summarised; None where nobody gets summaries."""
         summaries = any(ObjectKind.SUMMARY in item.objects for item in self.destinations)
         return self.results.quiet_seconds if summaries else None
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that no job waits for: who is to wait longer was given a wrong time."""
+        commitments = [
+            item.commitment_timeout
+            for item in self.destinations
+            if isinstance(item, DimseDestination)
+        ]
+        waits = (self.retry.first_seconds, self.retry.longest_seconds, self.results.quiet_seconds)
+        return 60 + 2 * max(*waits, self.keeper.lease, *commitments)
 
     @property
     def spool_dir(self) -> Path:

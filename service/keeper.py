@@ -10,12 +10,14 @@ from contextlib import ExitStack
 
 from service.config import Settings
 from service.journal.journal import Journal, JournalError
+from service.journal.opening import open_journal
 from service.journal.records import ImageState, Stage, StudyState
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
 from service.spool import Spool
+from service.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Keeper:
         self._journal_condition = Condition("journal")
         self._broker_condition = Condition("broker")
         self._disk_condition = Condition("spool")
+        self._sweeper = Sweeper(settings, spool, journal, metrics)
         self._measured_at = float("-inf")
         self._looked_at = float("-inf")
 
@@ -100,6 +103,7 @@ class Keeper:
             self._measure_journal()
             if lengths is not None:
                 self._publish_overdue(lengths)
+            self._sweep()
         except JournalError as error:
             self._journal_condition.is_bad(error)
         else:
@@ -142,6 +146,12 @@ class Keeper:
                 counts.oldest_waiting_seconds.get(stage, 0)
             )
 
+    def _sweep(self) -> None:
+        try:
+            self._sweeper.sweep()
+        except OSError as error:
+            self._disk_condition.is_bad(error)
+
     def _publish_overdue(self, lengths: dict[Stage, int]) -> None:
         """Publish what no worker has, and for which no message can be under way any more."""
         patience = self._settings.publish_grace + max(lengths.values()) * _MESSAGE_SECONDS
@@ -164,7 +174,7 @@ def run(settings: Settings) -> int:
     with ExitStack() as stack:
         spool = Spool(settings.spool_dir)
         spool.prepare()
-        journal = Journal(settings.journal_url)
+        journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
         broker = Broker(settings.broker_url)

@@ -50,3 +50,8 @@ TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
 )
 """Accepted transfer syntaxes, in our order of preference within one presentation context."""
+
+
+def ignored_reason(sop_class_uid: str) -> str | None:
+    """Reason code of what is stored and recorded, but never analysed; None for an image."""
+    return None if sop_class_uid in ANALYSED else "sop-class-not-analysed"

@@ -19,6 +19,7 @@ from service.config import ConfigurationError, Settings
 from service.journal.journal import Journal
 from service.programs import PORT_KEYS, Listener, broker_program, listeners, programs
 from service.queue.broker import Broker
+from service.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -142,8 +143,15 @@ class Supervisor:
         if self._broker:
             self._broker.keep_alive()
             self._wait_for_broker()
+        silence = Silence(self.settings.monitoring.silent_seconds)
+        watched = [child for group in self._groups for child in group]
+        threading.Thread(
+            target=silence.listen, args=(watched, self._stopping), name="listener", daemon=True
+        ).start()
         while not self._stopping.is_set():
             for child in self._children():
+                if silence.is_too_long(child):
+                    child.kill_for("answers nothing any more")
                 if child.keep_alive() == BAD_CONFIGURATION:
                     self._failure = f"{child.program.name} cannot run as configured; see the log"
             self._stopping.wait(_LOOK_SECONDS)

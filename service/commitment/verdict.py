@@ -41,12 +41,12 @@ def _failure(reference: Reference, image: KeptImage | None, spool: Spool) -> int
         return NO_SUCH_OBJECT_INSTANCE
     if image.sop_class_uid != reference[0]:
         return CLASS_INSTANCE_CONFLICT
-    if _content(spool.image_path(image.key)) != (image.size_bytes, image.digest):
+    if content_of(spool.image_path(image.key)) != (image.size_bytes, image.digest):
         return PROCESSING_FAILURE
     return 0
 
 
-def _content(path: Path) -> tuple[int, str] | None:
+def content_of(path: Path) -> tuple[int, str] | None:
     """Size and sha256 of a file's data set, without its file meta information; None without."""
     digest = hashlib.sha256()
     size = 0

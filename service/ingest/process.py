@@ -11,6 +11,7 @@ from service.config import ConfigurationError, Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
 from service.journal.journal import Journal, JournalError
+from service.journal.opening import open_journal
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
 from service.spool import Spool
@@ -29,7 +30,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
-        journal = Journal(settings.journal_url, quiet_seconds=settings.summary_after)
+        journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
         spool = Spool(settings.spool_dir)

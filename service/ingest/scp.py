@@ -29,13 +29,10 @@ from service.ingest.inflow import Excess
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics
-from service.sop_classes import ANALYSED, IGNORED, TRANSFER_SYNTAXES
+from service.sop_classes import ANALYSED, IGNORED, TRANSFER_SYNTAXES, ignored_reason
 from service.spool import Spool, image_key
 
 log = logging.getLogger(__name__)
-
-NOT_ANALYSED = "sop-class-not-analysed"
-"""Reason code of what is stored and recorded, but never analysed."""
 
 SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
@@ -216,7 +213,7 @@ def _described(event: evt.Event, data_set: bytes) -> ReceivedImage:
         size_bytes=len(data_set),
         calling_ae_title=event.assoc.requestor.ae_title.strip(),
         received_at=datetime.now(UTC),
-        ignored_reason=None if sop_class_uid in ANALYSED else NOT_ANALYSED,
+        ignored_reason=ignored_reason(sop_class_uid),
         study_instance_uid=study_identity(data_set, transfer_syntax_uid),
     )
 

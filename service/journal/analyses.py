@@ -14,14 +14,14 @@ from service.journal.schema import UtcDateTime, image, result
 
 
 def lease(
-    connection: Connection, key: str, token: str, now: datetime, lease_seconds: float
+    connection: Connection, key: str, token: str, now: jobs.Now, lease_seconds: float
 ) -> AnalysisJob | None:
     row = connection.execute(
         jobs.take(image, token, now, lease_seconds)
         .where(image.c.key == key)
         .values(
             analysis_started_at=func.coalesce(
-                image.c.analysis_started_at, literal(now, UtcDateTime())
+                image.c.analysis_started_at, literal(now.time, UtcDateTime())
             )
         )
         .returning(

@@ -48,7 +48,7 @@ def record(
 
 
 def lease(
-    connection: Connection, key: str, token: str, now: datetime, lease_seconds: float
+    connection: Connection, key: str, token: str, now: jobs.Now, lease_seconds: float
 ) -> CommitmentJob | None:
     row = connection.execute(
         jobs.take(commitment, token, now, lease_seconds)

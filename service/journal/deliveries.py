@@ -87,7 +87,7 @@ def lease(
     parcel: str,
     destination: str,
     token: str,
-    now: datetime,
+    now: jobs.Now,
     lease_seconds: float,
 ) -> DeliveryJob | None:
     row = connection.execute(

@@ -7,6 +7,7 @@ Here are the statements; the journal runs them, each inside the transaction of i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,14 +30,29 @@ def unfinished(table: Table) -> ColumnElement[bool]:
     return table.c.state.in_(UNFINISHED[table])
 
 
-def take(table: Table, token: str, now: datetime, lease_seconds: float) -> Update:
+@dataclass(frozen=True)
+class Now:
+    """The time, and how far ahead of it a job may be due.
+
+    A job that is due later was made before the clock was set back, and is due at once.
+    """
+
+    time: datetime
+    longest_wait: timedelta
+
+
+def due(table: Table, now: Now) -> ColumnElement[bool]:
+    return or_(table.c.available_at <= now.time, table.c.available_at > now.time + now.longest_wait)
+
+
+def take(table: Table, token: str, now: Now, lease_seconds: float) -> Update:
     """Lease the job if it is unfinished and due; the caller says which row, and what to return."""
     return (
         update(table)
-        .where(unfinished(table), table.c.available_at <= now)
+        .where(unfinished(table), due(table, now))
         .values(
             lease=token,
-            available_at=now + timedelta(seconds=lease_seconds),
+            available_at=now.time + timedelta(seconds=lease_seconds),
             attempts=table.c.attempts + 1,
             published_at=None,
         )
@@ -80,16 +96,17 @@ def due_at_once(now: datetime) -> dict[str, Any]:
     return {"attempts": 0, "lease": None, "available_at": now, "published_at": None}
 
 
-def overdue(table: Table, now: datetime, publish_grace: float) -> ColumnElement[bool]:
+def overdue(table: Table, now: Now, publish_grace: float) -> ColumnElement[bool]:
     """Due, and no message is under way, or one has been for ``publish_grace`` seconds.
 
     A job whose lease ran out or whose next attempt is due has no message under way.
     """
     return and_(
         unfinished(table),
-        table.c.available_at <= now,
+        due(table, now),
         or_(
             table.c.published_at.is_(None),
-            table.c.published_at <= now - timedelta(seconds=publish_grace),
+            table.c.published_at <= now.time - timedelta(seconds=publish_grace),
+            table.c.published_at > now.time + now.longest_wait,
         ),
     )

@@ -14,6 +14,7 @@ from service.journal import (
     analyses,
     commitments,
     deliveries,
+    jobs,
     migrations,
     overdue,
     reading,
@@ -62,6 +63,7 @@ class Journal:
 
     clock: what time it is, with its zone; for tests.
     quiet_seconds: for how long a study must have been quiet before it is summarised; None: never.
+    longest_wait: seconds; a job that is due later than that was made by a clock that was wrong.
     Every method raises JournalError if the database cannot be used.
     """
 
@@ -71,9 +73,11 @@ class Journal:
         *,
         clock: Callable[[], datetime] = utc_now,
         quiet_seconds: float | None = None,
+        longest_wait: float = 86400.0,
     ) -> None:
         self._database = Database(url)
         self._clock = clock
+        self._longest_wait = timedelta(seconds=longest_wait)
         self._quiet_seconds = quiet_seconds
 
     def migrate(self) -> None:
@@ -96,6 +100,9 @@ class Journal:
 
     def close(self) -> None:
         self._database.close()
+
+    def _now(self) -> jobs.Now:
+        return jobs.Now(self._clock(), self._longest_wait)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
@@ -122,7 +129,7 @@ class Journal:
     def lease_analysis(self, key: str, lease_seconds: float) -> AnalysisJob | None:
         """Take the job, or None if it is done, unknown, leased by another, or not yet due."""
         with self._database.writing() as connection:
-            return analyses.lease(connection, key, _token(), self._clock(), lease_seconds)
+            return analyses.lease(connection, key, _token(), self._now(), lease_seconds)
 
     def renew_analysis(self, job: AnalysisJob, lease_seconds: float) -> bool:
         """Heartbeat; False if the lease was lost (another worker took the job, or finished it)."""
@@ -153,7 +160,7 @@ class Journal:
         """As ``lease_analysis``, for one parcel at one destination."""
         with self._database.writing() as connection:
             return deliveries.lease(
-                connection, parcel, destination, _token(), self._clock(), lease_seconds
+                connection, parcel, destination, _token(), self._now(), lease_seconds
             )
 
     def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool:
@@ -230,7 +237,7 @@ class Journal:
     def lease_commitment(self, key: str, lease_seconds: float) -> CommitmentJob | None:
         """As ``lease_analysis``, for the report of a commitment."""
         with self._database.writing() as connection:
-            return commitments.lease(connection, key, _token(), self._clock(), lease_seconds)
+            return commitments.lease(connection, key, _token(), self._now(), lease_seconds)
 
     def renew_commitment(self, job: CommitmentJob, lease_seconds: float) -> bool:
         """Heartbeat; False if the lease was lost."""
@@ -258,7 +265,7 @@ class Journal:
     def lease_summary(self, key: str, lease_seconds: float) -> SummaryJob | None:
         """As ``lease_analysis``, for a study that is quiet and has no image to analyse."""
         with self._database.writing() as connection:
-            return studies.lease(connection, key, _token(), self._clock(), lease_seconds)
+            return studies.lease(connection, key, _token(), self._now(), lease_seconds)
 
     def renew_summary(self, job: SummaryJob, lease_seconds: float) -> bool:
         """Heartbeat; False if the lease was lost, or the study has changed."""
@@ -292,7 +299,17 @@ class Journal:
         (or never published) longer than ``publish_grace`` seconds ago and not taken; oldest first.
         Those that are returned count as published now."""
         with self._database.writing() as connection:
-            return overdue.publish(connection, self._clock(), publish_grace, limit)
+            return overdue.publish(connection, self._now(), publish_grace, limit)
+
+    def known_images(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a row."""
+        with self._database.reading() as connection:
+            return reading.known_images(connection, keys)
+
+    def known_parcels(self, parcels: Sequence[str]) -> set[str]:
+        """Those of the parcels that a result or a summary has."""
+        with self._database.reading() as connection:
+            return reading.known_parcels(connection, parcels)
 
     # operator
     def replay(self, keys: Sequence[str]) -> int:

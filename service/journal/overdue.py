@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Connection, Update, select, update
 
 from service.journal import jobs, studies
@@ -12,7 +10,7 @@ from service.journal.schema import commitment, delivery, image, study
 
 
 def publish(
-    connection: Connection, now: datetime, publish_grace: float, limit: int
+    connection: Connection, now: jobs.Now, publish_grace: float, limit: int
 ) -> list[Overdue]:
     """Name the oldest overdue jobs and count them as published at ``now``.
 
@@ -54,7 +52,7 @@ def publish(
     waiting += [(row.received_at, Overdue(Stage.COMMITMENT, row.key)) for row in commitments]
     oldest = [job for _, job in sorted(waiting, key=lambda entry: entry[0])][:limit]
     for job in oldest:
-        connection.execute(_row(job).values(published_at=now))
+        connection.execute(_row(job).values(published_at=now.time))
     return oldest
 
 

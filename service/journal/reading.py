@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, cast, func, or_, select
+from sqlalchemy import Column, Connection, Row, Select, Text, cast, func, or_, select
 
 from service.journal import jobs
 from service.journal.records import (
@@ -21,12 +21,32 @@ from service.journal.records import (
     Stage,
     StudyState,
 )
-from service.journal.schema import commitment, delivery, image, result, study
+from service.journal.schema import commitment, delivery, image, result, study, summary
+
+_VALUES_A_QUERY = 500
 
 
 def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
     query = select(image.c.key).where(image.c.sop_instance_uid == sop_instance_uid)
     return list(connection.execute(query.order_by(image.c.revision)).scalars())
+
+
+def known_images(connection: Connection, keys: Sequence[str]) -> set[str]:
+    return _known(connection, image.c.key, keys)
+
+
+def known_parcels(connection: Connection, parcels: Sequence[str]) -> set[str]:
+    return _known(connection, result.c.parcel, parcels) | _known(
+        connection, summary.c.parcel, parcels
+    )
+
+
+def _known(connection: Connection, column: Column[Any], values: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(values), _VALUES_A_QUERY):
+        some = values[start : start + _VALUES_A_QUERY]
+        found |= set(connection.execute(select(column).where(column.in_(some))).scalars())
+    return found
 
 
 def keys_in(connection: Connection, state: ImageState, limit: int) -> list[str]:

@@ -86,14 +86,14 @@ def is_complete() -> ColumnElement[bool]:
 
 
 def lease(
-    connection: Connection, key: str, token: str, now: datetime, lease_seconds: float
+    connection: Connection, key: str, token: str, now: jobs.Now, lease_seconds: float
 ) -> SummaryJob | None:
     row = connection.execute(
         jobs.take(study, token, now, lease_seconds)
         .where(study.c.key == key, is_complete())
         .values(
             summary_started_at=func.coalesce(
-                study.c.summary_started_at, literal(now, UtcDateTime())
+                study.c.summary_started_at, literal(now.time, UtcDateTime())
             )
         )
         .returning(study.c.study_instance_uid, study.c.summary_started_at, study.c.attempts)

@@ -114,6 +114,12 @@ class Metrics:
             ["stage"],
             registry=self.registry,
         )
+        self.swept = Counter(
+            "secondread_swept",
+            "What a crash left in the spool (adopted, removed, unreadable)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.images = Gauge(
             "secondread_images", "Images in the journal by state", ["state"], registry=self.registry
         )

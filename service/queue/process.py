@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from service.config import Settings
 from service.journal.journal import Journal
+from service.journal.opening import open_journal
 from service.journal.records import Stage
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
@@ -45,7 +46,7 @@ def run_worker(
     with ExitStack() as stack:
         spool = Spool(settings.spool_dir)
         spool.prepare()
-        journal = Journal(settings.journal_url, quiet_seconds=settings.summary_after)
+        journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
         publisher = Publisher(settings.broker_url)

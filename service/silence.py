@@ -1,0 +1,56 @@
+"""Which processes answer nothing any more: frozen, or without a thread that runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+from service.child import Child
+
+_ANSWER_SECONDS = 5.0
+
+
+class Silence:
+    """Asks processes for their health; whatever they answer, they live.
+
+    limit: seconds without an answer that are too long, for a process that has ever answered.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._heard: set[int] = set()
+        self._silent_since: dict[int, float] = {}
+
+    def listen(self, children: Sequence[Child], ended: threading.Event) -> None:
+        """Ask again and again until ``ended``; call it in a thread of its own."""
+        while not ended.wait(min(5.0, self._limit / 4)):
+            for child in children:
+                pid = child.pid
+                if pid is not None:
+                    self._note(pid, _answers(child.program.health_url, self._limit))
+
+    def is_too_long(self, child: Child) -> bool:
+        since = self._silent_since.get(child.pid or 0)
+        return since is not None and time.monotonic() - since > self._limit
+
+    def _note(self, pid: int, answers: bool) -> None:
+        """A question that was asked too early, or while we were frozen ourselves, proves nothing:
+        silence begins with one that a process did not answer which had answered before."""
+        if answers:
+            self._heard.add(pid)
+            self._silent_since.pop(pid, None)
+        elif pid in self._heard:
+            self._silent_since.setdefault(pid, time.monotonic())
+
+
+def _answers(url: str, limit: float) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=min(_ANSWER_SECONDS, limit / 4)):  # noqa: S310
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False

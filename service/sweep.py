@@ -1,0 +1,132 @@
+"""What a crash left on disk: images that no row knows are adopted, all else is removed."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+from pynetdicom.dsutils import split_dataset
+
+from service.commitment.verdict import content_of
+from service.config import Settings
+from service.ingest.data_set import study_identity
+from service.journal.journal import Journal
+from service.journal.records import ReceivedImage
+from service.monitoring.metrics import Metrics
+from service.sop_classes import ignored_reason
+from service.spool import Spool, image_key
+
+log = logging.getLogger(__name__)
+
+_SHARDS = 256
+"""Of ``images/`` and of ``results/``: 00 to ff."""
+_HEAD_BYTES = 1 << 16
+
+
+class Sweeper:
+    """Looks at a part of the spool each time, at all of it in ``keeper.sweep_seconds``.
+
+    An image without a row was not acknowledged: ingest died between file and row. To remove it
+    could take it from the scanner's next attempt at this very moment; so it gets its row, and
+    that attempt is a duplicate.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._age = settings.keeper.sweep_age
+        self._shards_per_second = _SHARDS / settings.keeper.sweep_seconds
+        self._spool = spool
+        self._journal = journal
+        self._metrics = metrics
+        self._clock = clock
+        self._started = clock()
+        self._done = 0
+
+    def sweep(self) -> None:
+        """The shards that are due since the last call. Raises JournalError, OSError."""
+        due = int((self._clock() - self._started) * self._shards_per_second)
+        for number in range(max(self._done, due - _SHARDS), due):
+            self._done = number + 1
+            if number % _SHARDS == 0:
+                self._remove_old(self._spool.incoming.glob("*.tmp"))
+            shard = f"{number % _SHARDS:02x}"
+            self._sweep_images(self._spool.root / "images" / shard)
+            self._sweep_results(self._spool.root / "results" / shard)
+
+    def _sweep_images(self, folder: Path) -> None:
+        files = {path.stem: path for path in folder.glob("*.dcm") if self._is_old(path)}
+        for key in sorted(files.keys() - self._journal.known_images(list(files))):
+            image = _described(key, files[key])
+            if image is None:
+                self._metrics.swept.labels("unreadable").inc()
+                log.error("%s is no image that was received: look at it, and remove it", key)
+            else:
+                self._journal.record_received(image)
+                self._metrics.swept.labels("adopted").inc()
+                log.warning("%s adopted: ingest died between its file and its row", key)
+
+    def _sweep_results(self, folder: Path) -> None:
+        parcels = {path.name: path for path in folder.glob("*") if self._is_old(path)}
+        known = self._journal.known_parcels(list(parcels))
+        for parcel, path in parcels.items():
+            if parcel in known:
+                self._remove_old(path.glob(".*.tmp"))
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+                self._metrics.swept.labels("removed").inc()
+                log.warning("%s removed: a worker died before it could record it", parcel)
+
+    def _remove_old(self, paths: Iterator[Path]) -> None:
+        for path in paths:
+            if self._is_old(path):
+                path.unlink(missing_ok=True)
+                self._metrics.swept.labels("removed").inc()
+
+    def _is_old(self, path: Path) -> bool:
+        try:
+            return path.stat().st_mtime < time.time() - self._age
+        except FileNotFoundError:
+            return False
+
+
+def _described(key: str, path: Path) -> ReceivedImage | None:
+    """As ingest would have recorded it; None if the file is not what its name says."""
+    content = content_of(path)
+    if content is None:
+        return None
+    size_bytes, digest = content
+    try:
+        meta = read_file_meta_info(path)
+        sop_class_uid, uid = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
+        transfer_syntax_uid = str(meta.TransferSyntaxUID)
+        _, offset = split_dataset(path)
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            head = stream.read(_HEAD_BYTES)
+    except Exception:  # noqa: BLE001 whatever pydicom finds in it
+        return None
+    if image_key(uid, transfer_syntax_uid, digest) != key:
+        return None
+    return ReceivedImage(
+        key=key,
+        sop_instance_uid=uid,
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid=transfer_syntax_uid,
+        digest=digest,
+        size_bytes=size_bytes,
+        calling_ae_title="",
+        received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        ignored_reason=ignored_reason(sop_class_uid),
+        study_instance_uid=study_identity(head, transfer_syntax_uid),
+    )

@@ -1,0 +1,74 @@
+"""A clock that is set back holds nothing up; one that is set forward does nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from service.journal.journal import Journal
+from service.journal.records import Overdue, Stage
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def journal(url: str, clock) -> Iterator[Journal]:
+    journal = Journal(url, clock=clock, longest_wait=1000)
+    journal.migrate()
+    yield journal
+    journal.close()
+
+
+def test_a_job_of_tomorrow_is_due_at_once(
+    journal: Journal, image: Callable[..., object], clock
+) -> None:
+    clock.forward(DAY)
+    key = journal.record_received(image()).key
+    clock.now -= timedelta(seconds=DAY)
+
+    assert journal.overdue(30) == [Overdue(Stage.ANALYSIS, key)]
+    assert journal.lease_analysis(key, 10) is not None
+
+
+def test_a_lease_of_tomorrow_is_worth_nothing(
+    journal: Journal, image: Callable[..., object], clock
+) -> None:
+    key = journal.record_received(image()).key
+    clock.forward(DAY)
+    assert journal.lease_analysis(key, 10) is not None
+    clock.now -= timedelta(seconds=DAY)
+
+    assert journal.overdue(30) == [Overdue(Stage.ANALYSIS, key)]
+    again = journal.lease_analysis(key, 10)
+    assert again is not None
+    assert again.attempt == 2
+
+
+def test_a_job_that_waits_as_long_as_one_may_still_waits(
+    journal: Journal, image: Callable[..., object], clock
+) -> None:
+    key = journal.record_received(image()).key
+    job = journal.lease_analysis(key, 10)
+    assert job is not None
+    journal.record_analysis_failure(job, "busy", retry_in=1000)
+    assert journal.overdue(30) == []
+    assert journal.lease_analysis(key, 10) is None
+
+
+def test_who_loses_its_lease_to_a_forward_jump_writes_no_second_result(
+    journal: Journal, image: Callable[..., object], scored, clock
+) -> None:
+    key = journal.record_received(image()).key
+    first = journal.lease_analysis(key, 10)
+    assert first is not None
+    clock.forward(DAY)
+    second = journal.lease_analysis(key, 10)
+    assert second is not None
+
+    assert journal.record_outcome(second, scored, {})
+    assert not journal.record_outcome(first, scored, {})
+    row = journal.image(key)
+    assert row is not None
+    assert len(row.results) == 1
