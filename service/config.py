@@ -233,7 +233,7 @@ class KeeperSettings(Section):
 
     publish_grace: seconds after which a job that nobody took is published again.
     sweep_seconds: in which the whole spool is looked through for files that no row knows.
-    sweep_age: such a file must be so old, in seconds, before anything is done about it.
+    sweep_age: seconds for which such a file must have been seen before anything is done about it.
     """
 
     interval: Seconds = 1

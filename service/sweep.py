@@ -52,6 +52,7 @@ class Sweeper:
         self._clock = clock
         self._started = clock()
         self._done = 0
+        self._first_seen: dict[Path, float] = {}
 
     def sweep(self) -> None:
         """The shards that are due since the last call. Raises JournalError, OSError."""
@@ -60,13 +61,16 @@ class Sweeper:
             self._done = number + 1
             if number % _SHARDS == 0:
                 self._remove_old(self._spool.incoming.glob("*.tmp"))
+                self._forget_what_is_gone()
             shard = f"{number % _SHARDS:02x}"
             self._sweep_images(self._spool.root / "images" / shard)
             self._sweep_results(self._spool.root / "results" / shard)
 
     def _sweep_images(self, folder: Path) -> None:
-        files = {path.stem: path for path in folder.glob("*.dcm") if self._is_old(path)}
+        files = {path.stem: path for path in folder.glob("*.dcm")}
         for key in sorted(files.keys() - self._journal.known_images(list(files))):
+            if not self._is_old(files[key]):
+                continue
             image = _described(key, files[key])
             if image is None:
                 self._metrics.swept.labels("unreadable").inc()
@@ -77,12 +81,12 @@ class Sweeper:
                 log.warning("%s adopted: ingest died between its file and its row", key)
 
     def _sweep_results(self, folder: Path) -> None:
-        parcels = {path.name: path for path in folder.glob("*") if self._is_old(path)}
+        parcels = {path.name: path for path in folder.glob("*")}
         known = self._journal.known_parcels(list(parcels))
         for parcel, path in parcels.items():
             if parcel in known:
                 self._remove_old(path.glob(".*.tmp"))
-            else:
+            elif self._is_old(path):
                 shutil.rmtree(path, ignore_errors=True)
                 self._metrics.swept.labels("removed").inc()
                 log.warning("%s removed: a worker died before it could record it", parcel)
@@ -94,10 +98,12 @@ class Sweeper:
                 self._metrics.swept.labels("removed").inc()
 
     def _is_old(self, path: Path) -> bool:
-        try:
-            return path.stat().st_mtime < time.time() - self._age
-        except FileNotFoundError:
-            return False
+        """By our own watch since we saw it first, for a clock that jumps makes every file old."""
+        now = self._clock()
+        return now - self._first_seen.setdefault(path, now) >= self._age
+
+    def _forget_what_is_gone(self) -> None:
+        self._first_seen = {path: at for path, at in self._first_seen.items() if path.exists()}
 
 
 def _described(key: str, path: Path) -> ReceivedImage | None:
