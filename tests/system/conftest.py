@@ -262,7 +262,11 @@ def reference_model() -> Path:
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model package that loads in no time and finds everything undecided."""
-    folder = tmp_path_factory.mktemp("model")
+    return make_small_model(tmp_path_factory.mktemp("model"))
+
+
+def make_small_model(folder: Path) -> Path:
+    """The model package of ``small_model``, in an empty folder."""
     probabilities, *cams = OUTPUTS
     graph = helper.make_graph(
         [
