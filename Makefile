@@ -5,10 +5,11 @@ TESTING := .venv-test
 OHIF := build/ohif
 OHIF_VERSION := 3.13.2
 IMAGES ?=
+SEED ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check debian-packages bench clean
+.PHONY: help setup demo test check debian-packages chaos bench clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ $(OHIF)/$(OHIF_VERSION): debian-packages
 
 test: debian-packages check $(OHIF)/$(OHIF_VERSION) ## everything that CI does: linters and all tests
 	$(TESTING)/bin/pytest
+
+chaos: $(TESTING)/.ready debian-packages ## kill and freeze everything under a stream of images [IMAGES=200] [SEED=7]
+	$(TESTING)/bin/python -m tests.chaos --images $(or $(IMAGES),200) --seed $(or $(SEED),7)
 
 bench: $(TESTING)/.ready ## measure what docs/measured.md says
 	$(TESTING)/bin/python -m tests.bench

@@ -188,6 +188,16 @@ def run(settings: Settings) -> int:
         )
         stack.callback(server.close)
         log.info("ready")
-        keeper.run(lambda seconds: signal.sigtimedwait(_ENDING, seconds) is not None)
+        keeper.run(_told_to_end)
     log.info("stopped")
     return 0
+
+
+def _told_to_end(seconds: float) -> bool:
+    """Wait so long for a signal that ends us.
+
+    Of a process that was stopped for longer than that, CPython's sigtimedwait() tells a signal
+    that never came.
+    """
+    told = signal.sigtimedwait(_ENDING, seconds)
+    return told is not None and told.si_signo in _ENDING

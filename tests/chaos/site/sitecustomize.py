@@ -1,7 +1,10 @@
-"""Loaded by every Python process of the service under test: it can die at a named step.
+"""Loaded by every Python process of the service under test: it dies at named steps, and its
+time of day is what the harness says.
 
 A step is the moment before or after a function; where a file of its name lies in
 ``$CHAOS_TOKENS``, the first process that comes there takes the file away and kills itself.
+``$CHAOS_CLOCK`` is a file of seconds by which the time of day is wrong. (libfaketime would do it
+for all of a process, but with it Python's time.sleep() raises OSError in threads.)
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ import importlib.util
 import os
 import signal
 import sys
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 TOKENS = Path(os.environ.get("CHAOS_TOKENS", "/nonexistent"))
+CLOCK = Path(os.environ.get("CHAOS_CLOCK", "/nonexistent"))
 
 FUNCTIONS = {
     "service.spool": (("Spool", "keep_image", "rename"), ("Spool", "write_results", "results")),
@@ -30,6 +36,25 @@ FUNCTIONS = {
     "kombu.message": (("Message", "ack_log_error", "ack"),),
     "pynetdicom.association": (("Association", "release", "release"),),
 }
+
+
+class ShiftedDatetime(datetime):
+    """The class as our modules see it."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(seconds=shift())
+
+
+def shift() -> float:
+    try:
+        return float(CLOCK.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def shifted_time(real=time.time) -> float:
+    return real() + shift()
 
 
 def die_at(step: str) -> None:
@@ -56,19 +81,24 @@ class Loader(importlib.abc.Loader):
     def __init__(self, loader) -> None:
         self._loader = loader
 
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
     def create_module(self, spec):
         return self._loader.create_module(spec)
 
     def exec_module(self, module) -> None:
         self._loader.exec_module(module)
-        for owner, name, step in FUNCTIONS[module.__name__]:
+        if getattr(module, "datetime", None) is datetime:
+            module.datetime = ShiftedDatetime
+        for owner, name, step in FUNCTIONS.get(module.__name__, ()):
             kind = getattr(module, owner)
             setattr(kind, name, mortal(getattr(kind, name), step))
 
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name not in FUNCTIONS:
+        if name not in FUNCTIONS and not name.startswith("service."):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
@@ -77,4 +107,5 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 if TOKENS.is_dir():
+    time.time = shifted_time
     sys.meta_path.insert(0, Finder())
