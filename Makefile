@@ -6,10 +6,11 @@ OHIF := build/ohif
 OHIF_VERSION := 3.13.2
 IMAGES ?=
 SEED ?=
+MINUTES ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check debian-packages chaos bench clean
+.PHONY: help setup demo test check debian-packages chaos soak bench clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ test: debian-packages check $(OHIF)/$(OHIF_VERSION) ## everything that CI does: 
 
 chaos: $(TESTING)/.ready debian-packages ## kill and freeze everything under a stream of images [IMAGES=200] [SEED=7]
 	$(TESTING)/bin/python -m tests.chaos --images $(or $(IMAGES),200) --seed $(or $(SEED),7)
+
+soak: $(TESTING)/.ready debian-packages ## steady load with faults: does anything grow? [MINUTES=60] [SEED=7]
+	$(TESTING)/bin/python -m tests.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7)
 
 bench: $(TESTING)/.ready ## measure what docs/measured.md says
 	$(TESTING)/bin/python -m tests.bench
