@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from service.audit.messages import security_alert
+from service.audit.trail import AuditTrail
 from service.config import IngestSettings
 from service.ingest.access import Access, Rate
 from service.ingest.inflow import Budget, Excess, Inflow
@@ -31,8 +33,9 @@ _LOCAL_LIMIT = (2, 3, 2)
 class Guard:
     """Thread-safe. Raises ConfigurationError if the TLS files cannot be used."""
 
-    def __init__(self, settings: IngestSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: IngestSettings, metrics: Metrics, trail: AuditTrail) -> None:
         self._settings = settings
+        self._trail = trail
         self._metrics = metrics
         self._access = Access(settings)
         self._rate = Rate(settings.max_associations_per_second)
@@ -98,7 +101,9 @@ class Guard:
                 return
             self._said_at[reason] = now
             number = self._unsaid.pop(reason)
-        log.warning("refused or cut: %s (%d since it was last said)", reason, number)
+        words = f"refused or cut: {reason} ({number} since it was last said)"
+        log.warning(words)
+        self._trail.write(security_alert("ingest", words))
 
     def _reject(self, association: Association, reason: str, answer: tuple[int, int, int]) -> None:
         self.refused(reason)

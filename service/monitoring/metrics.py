@@ -114,6 +114,12 @@ class Metrics:
             ["stage"],
             registry=self.registry,
         )
+        self.audit_messages = Counter(
+            "secondread_audit_messages",
+            "Audit messages (written, failed; forwarded; waiting: tries while the collector is down)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.swept = Counter(
             "secondread_swept",
             "What a crash left in the spool (adopted, removed, unreadable)",
