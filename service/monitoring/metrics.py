@@ -36,6 +36,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.tls_reload_failures = Counter(
+            "secondread_tls_reload_failures",
+            "Changed TLS files that could not be used; the last good ones are in force",
+            registry=self.registry,
+        )
         self.publish_failures = Counter(
             "secondread_publish_failures",
             "Messages that the broker did not take (the keeper publishes them later)",
