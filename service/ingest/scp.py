@@ -102,6 +102,7 @@ class StorageScp:
         """Clear what a crash left in ``incoming/``, and listen. Raises OSError."""
         self._spool.prepare()
         _remove_left_overs(self._spool.incoming)
+        self._guard.warn_if_nobody_else_is_let_in()
         self._acceptor.start()
         self._publisher.start()
         self._metrics.associations.set_function(self._acceptor.open_associations)

@@ -36,6 +36,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.tls_reload_failures = Counter(
+            "secondread_tls_reload_failures",
+            "Changed TLS files that could not be used; the last good ones are in force",
+            registry=self.registry,
+        )
         self.publish_failures = Counter(
             "secondread_publish_failures",
             "Messages that the broker did not take (the keeper publishes them later)",
@@ -116,7 +121,8 @@ class Metrics:
         )
         self.audit_messages = Counter(
             "secondread_audit_messages",
-            "Audit messages (written, failed; forwarded; waiting: tries while the collector is down)",
+            "Audit messages by outcome"
+            " (written, failed, forwarded; waiting: tries while the collector is down)",
             ["outcome"],
             registry=self.registry,
         )
