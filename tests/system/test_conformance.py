@@ -16,10 +16,12 @@ from pynetdicom.association import Association
 
 from dicom_sr import identity
 from dicom_sr.part10 import file_meta, part10_bytes
+from service.commitment import information, verdict
 from service.config import DeliverySettings, IngestSettings
 from service.delivery.policy import Verdict, judge
 from service.delivery.transport import way_to
 from service.destination import DimseDestination
+from service.ingest import commitment as ingest_commitment
 from service.ingest import scp as ingest_scp
 from service.scu import Answer, AssociationFailed, Peer, SendOutcome, echo
 from service.sop_classes import ANALYSED
@@ -185,7 +187,8 @@ def test_no_other_class_of_the_standard_is_accepted(accepted_by) -> None:
     every = [(uid, "1.2.840.10008.1.2.1") for uid in uids_of_type("SOP Class")]
     every += [(uid, "1.2.840.10008.1.2.1") for uid in uids_of_type("Meta SOP Class")]
     assert len(every) > 200
-    assert {uid for uid, _ in accepted_by(every)} == {*classes_with("SCP"), VERIFICATION}
+    others = {VERIFICATION, information.PUSH_MODEL}
+    assert {uid for uid, _ in accepted_by(every)} == {*classes_with("SCP"), *others}
 
 
 def test_no_other_transfer_syntax_of_the_standard_is_accepted(accepted_by) -> None:
@@ -218,7 +221,7 @@ def test_dimse_services(accepted_by, ingest, recording_peer) -> None:
             accepted = bool(accepted_by([(row["SOP Class UID"], "1.2.840.10008.1.2.1")]))
             assert row["SCP"] == ("Y" if accepted else "N"), row
     supported = {row["Service"] for row in rows if "Y" in (row["SCU"], row["SCP"])}
-    assert supported == {"Verification", "Storage"}
+    assert supported == {"Verification", "Storage", "Storage Commitment Push Model"}
     assert echo(Peer("127.0.0.1", ingest.scp.port, "SECONDREAD"), "ECHOSCU") == 0
     assert echo(Peer("127.0.0.1", recording_peer.port, "PACS"), "ECHOSCU") == 0
     assert recording_peer.proposed() == {(VERIFICATION, "1.2.840.10008.1.2")}
@@ -295,7 +298,7 @@ def test_general_association_parameters(ingest, associate, recording_peer) -> No
             "Implementation Class UID in the files of results": meta.ImplementationClassUID,
             "Implementation Version Name in the files of results": meta.ImplementationVersionName,
             "Asynchronous operations": "none",
-            "SCP/SCU role selection": "none",
+            "SCP/SCU role selection": "for storage commitment alone",
             "Extended negotiation": "none",
             "User identity negotiation": "none",
         }
@@ -388,6 +391,32 @@ def test_statuses_of_the_ingest_ae(start_ingest, tmp_path) -> None:
     constants = {value for value in vars(ingest_scp).values() if type(value) is int}
     assert provoked == constants
     assert {int(code, 16) for code in column("7-10", "Code")} == constants
+
+
+def test_statuses_of_storage_commitment(ingest, associate) -> None:
+    """Each of the table but the journal's, whose outage tests/ingest provokes."""
+    association = associate(ingest.scp.port, [(information.PUSH_MODEL, ["1.2.840.10008.1.2"])])
+
+    def status(references, action: int = 1, instance: str = information.PUSH_MODEL_INSTANCE):
+        asked = information.action_information("1.2.9", references)
+        answer, _ = association.send_n_action(asked, action, information.PUSH_MODEL, instance)
+        return answer.Status
+
+    one = [("1.2.840.10008.5.1.4.1.1.6.1", "1.2.3")]
+    provoked = {status(one), status([]), status(one, action=2), status(one, instance="1.2")}
+    constants = {
+        value
+        for name, value in vars(ingest_commitment).items()
+        if type(value) is int and name != "REQUEST_COMMITMENT"
+    }
+    assert provoked | {0x0110} == constants
+    assert {int(code, 16) for code in column("7-13", "Code")} == constants
+
+
+def test_failure_reasons_of_storage_commitment() -> None:
+    constants = {value for value in vars(verdict).values() if type(value) is int and value < 0x200}
+    constants -= {verdict._GROUP_LENGTH_END}
+    assert {int(code, 16) for code in column("5-5", "Failure Reason")} == constants
 
 
 def test_what_the_delivery_ae_makes_of_each_status() -> None:

@@ -12,6 +12,7 @@ from service.config import (
     ResultSettings,
     RetrySettings,
     Settings,
+    SyslogSettings,
 )
 from service.destination import (
     BasicAuthentication,
@@ -41,6 +42,7 @@ COMMON = setting_rows(DimseDestination)
         ("6-8", setting_rows(PeerRule)),
         ("6-9", setting_rows(IngestTls)),
         ("6-10", setting_rows(ClientTls)),
+        ("6-11", setting_rows(SyslogSettings)),
     ],
 )
 def test_configuration(number: str, rows: list[tuple[str, str, str]]) -> None:
