@@ -258,6 +258,23 @@ class MonitoringSettings(Section):
     silent_seconds: Seconds = 60
 
 
+class SyslogSettings(Section):
+    """The collector of audit messages (RFC 5425). tls: how it is known, and how it knows us."""
+
+    host: str
+    port: Port = 6514
+    tls: ClientTls
+
+
+class AuditSettings(Section):
+    """Who received what and when (PS3.15 A.5): ``audit/`` in ``data_dir``, a file a day.
+
+    syslog: also to a collector, from these files.
+    """
+
+    syslog: SyslogSettings | None = None
+
+
 class _Environment(EnvSettingsSource):
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """What is no JSON stays text, which is then refused under the name of its own key."""
@@ -293,6 +310,7 @@ class Settings(BaseSettings):
     destinations: tuple[Destination, ...] = ()
     keeper: KeeperSettings = KeeperSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    audit: AuditSettings = AuditSettings()
 
     @field_validator("destinations")
     @classmethod
@@ -331,6 +349,11 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Folder of the received files and of the results."""
         return self.data_dir / "spool"
+
+    @property
+    def audit_dir(self) -> Path:
+        """Folder of the audit trail."""
+        return self.data_dir / "audit"
 
     @property
     def journal_url(self) -> str:

@@ -124,6 +124,11 @@ class DimseDestination(_Destination):
     storage_commitment: bool = False
     commitment_timeout: float = Field(default=3600, gt=0, allow_inf_nan=False)
 
+    @property
+    def address(self) -> str:
+        """Where it is, for the audit trail."""
+        return self.host
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}  (AE title {self.ae_title})"
 
@@ -170,6 +175,11 @@ class StowDestination(_Destination):
         if (self.client_key is None) != (self.client_certificate is None):
             raise ValueError("client_certificate and client_key belong together")
         return self
+
+    @property
+    def address(self) -> str:
+        """Where it is, for the audit trail."""
+        return str(self.url)
 
     def __str__(self) -> str:
         return f"{self.url}  (STOW-RS)"

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from service.audit.messages import application_activity
+from service.audit.syslog import SyslogForwarder
+from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
@@ -187,6 +190,13 @@ def run(settings: Settings) -> int:
             metrics, settings.monitoring.host, settings.monitoring.keeper_port, keeper.what_is_wrong
         )
         stack.callback(server.close)
+        trail = AuditTrail(settings.audit_dir, metrics)
+        if settings.audit.syslog is not None:
+            forwarder = SyslogForwarder(settings.audit.syslog, settings.audit_dir, metrics)
+            forwarder.start()
+            stack.callback(forwarder.stop)
+        trail.write(application_activity("keeper", started=True))
+        stack.callback(lambda: trail.write(application_activity("keeper", started=False)))
         log.info("ready")
         keeper.run(_told_to_end)
     log.info("stopped")

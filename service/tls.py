@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!MD5:!SHA1:!DSS"
 """Of TLS 1.2; those of TLS 1.3 are all good. Forward secrecy and authenticated encryption."""
 
+_NO_PASSWORD = ""
+"""Without one OpenSSL would ask the terminal for the password of a locked key, and wait."""
+
 
 def client_context(settings: ClientTls) -> ssl.SSLContext:
     """Of a new connection, so that changed files hold at once. Raises ConfigurationError."""
@@ -25,7 +28,7 @@ def client_context(settings: ClientTls) -> ssl.SSLContext:
     with _told(settings.files()):
         context.load_verify_locations(settings.ca_file)
         if settings.certificate is not None and settings.key is not None:
-            context.load_cert_chain(settings.certificate, settings.key)
+            context.load_cert_chain(settings.certificate, settings.key, _NO_PASSWORD)
     return context
 
 
@@ -33,11 +36,13 @@ class ServerTls:
     """The context of each new connection; the files are read again when they have changed.
 
     A changed file that cannot be used is logged, and the last good ones stay in force.
+    on_broken: called then.
     Raises ConfigurationError if the first ones cannot be used. Thread-safe.
     """
 
-    def __init__(self, settings: IngestTls) -> None:
+    def __init__(self, settings: IngestTls, on_broken: Callable[[], object] = lambda: None) -> None:
         self._settings = settings
+        self._on_broken = on_broken
         self._lock = threading.Lock()
         self._seen = self._stamp()
         self._context = self._load()
@@ -51,6 +56,7 @@ class ServerTls:
                     self._context = self._load()
                 except ConfigurationError as error:
                     log.error("the changed TLS files are not used: %s", error)
+                    self._on_broken()
                 else:
                     log.info("the changed TLS files are in force")
             return self._context
@@ -59,7 +65,7 @@ class ServerTls:
         settings = self._settings
         context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         with _told(settings.files()):
-            context.load_cert_chain(settings.certificate, settings.key)
+            context.load_cert_chain(settings.certificate, settings.key, _NO_PASSWORD)
             if settings.ca_file is not None:
                 context.load_verify_locations(settings.ca_file)
                 context.verify_mode = ssl.CERT_REQUIRED

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service import scu
-from service.destination import AeTitle
+from service.destination import AeTitle, ClientTls
 
 _STORE_SECONDS = 300.0
 
@@ -29,18 +29,48 @@ def _ae_title(value: str) -> str:
 Called = Annotated[str, typer.Option("--aet", callback=_ae_title, help="AE title we call.")]
 Calling = Annotated[str, typer.Option("--calling", callback=_ae_title, help="Our AE title.")]
 
+TlsCa = Annotated[
+    Path | None, typer.Option("--tls-ca", help="Speak TLS and trust these authorities (PEM).")
+]
+TlsCertificate = Annotated[
+    Path | None, typer.Option("--tls-certificate", help="Our certificate (PEM).")
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Its key (PEM).")]
+TlsAnyHostName = Annotated[
+    bool, typer.Option("--tls-any-host-name", help="Do not check for which host it was issued.")
+]
+
+
+def _tls(
+    ca: Path | None, certificate: Path | None, key: Path | None, any_host_name: bool
+) -> ClientTls | None:
+    if (key is None) != (certificate is None):
+        raise typer.BadParameter("belong together", param_hint="--tls-certificate, --tls-key")
+    if ca is None:
+        if certificate is not None or any_host_name:
+            raise typer.BadParameter("is needed for TLS", param_hint="--tls-ca")
+        return None
+    return ClientTls(
+        ca_file=ca, certificate=certificate, key=key, check_host_name=not any_host_name
+    )
+
 
 def echo(
     host: Annotated[str, typer.Argument(help="Host name or address.")],
     port: Annotated[int, typer.Argument(min=1, max=65535)],
     aet: Called = "SECONDREAD",
     calling: Calling = "ECHOSCU",
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_any_host_name: TlsAnyHostName = False,
 ) -> None:
     """Ask a DICOM peer whether it is there (C-ECHO).
 
     Exit code 0 if it answers Success, 1 if not.
     """
-    peer = scu.Peer(host, port, aet)
+    tls = _tls(tls_ca, tls_certificate, tls_key, tls_any_host_name)
+    peer = scu.Peer(host, port, aet, tls=tls)
     started = time.monotonic()
     try:
         status = scu.echo(peer, calling)
@@ -62,11 +92,17 @@ def send(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 11112,
     aet: Called = "SECONDREAD",
     calling: Calling = "STORESCU",
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_any_host_name: TlsAnyHostName = False,
 ) -> None:
     """Send files by C-STORE, each in its own transfer syntax; pictures are wrapped first.
 
     Exit code 0 if all were stored, 1 if anything was not, 2 for a mistake in the arguments.
     """
+    tls = _tls(tls_ca, tls_certificate, tls_key, tls_any_host_name)
+    peer = scu.Peer(host, port, aet, dimse_timeout=_STORE_SECONDS, tls=tls)
     files = list(scu.files_below(paths))
     if not files:
         raise typer.BadParameter("no files in there", param_hint="PATH...")
@@ -82,9 +118,7 @@ def send(
             progress.advance(task)
 
         try:
-            scu.send_files(
-                files, scu.Peer(host, port, aet, dimse_timeout=_STORE_SECONDS), calling, on_sent
-            )
+            scu.send_files(files, peer, calling, on_sent)
         except scu.AssociationFailed as error:
             problem = str(error)
     if outcomes:

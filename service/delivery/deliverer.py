@@ -6,6 +6,8 @@ import logging
 import random
 import time
 
+from service.audit.messages import Message, Node, Outcome, instances_transferred
+from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.delivery.form import files_for, variant_for
 from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
@@ -31,8 +33,15 @@ class Deliverer:
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, journal: Journal, metrics: Metrics
+        self,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        metrics: Metrics,
+        trail: AuditTrail,
     ) -> None:
+        self._trail = trail
+        self._ae_title = settings.delivery.ae_title
         self._destinations = {item.name: item for item in settings.destinations}
         self._ways = {item.name: way_to(item, settings.delivery) for item in settings.destinations}
         self._questions = {
@@ -68,6 +77,8 @@ class Deliverer:
             lambda: self._journal.renew_delivery(job, self._lease_seconds), self._lease_seconds / 3
         ):
             verdict, words, stored = self._send(job, destination)
+            if stored and not job.awaited:
+                self._trail.write(self._transfer(job, destination, verdict, words, stored))
             if verdict is Verdict.STORED and question is not None:
                 verdict, words = self._ask(question, job, stored)
         self._metrics.delivery_seconds.labels(destination_name).observe(time.monotonic() - started)
@@ -79,6 +90,25 @@ class Deliverer:
         elif question is None and self._journal.record_delivered(job):
             self._metrics.deliveries.labels(destination_name, "delivered").inc()
             log.info("%s delivered to %s", parcel, destination_name)
+
+    def _transfer(
+        self,
+        job: DeliveryJob,
+        destination: Destination,
+        verdict: Verdict,
+        words: str,
+        sent: tuple[Reference, ...],
+    ) -> Message:
+        """The audit message of a parcel that was offered to its destination."""
+        reference = self._spool.reference(job.parcel, job.objects[0])
+        return instances_transferred(
+            Node(self._ae_title),
+            Node(destination.name, destination.address),
+            reference.study_instance_uid if reference else None,
+            sent,
+            Outcome.SUCCESS if verdict is Verdict.STORED else Outcome.MINOR_FAILURE,
+            words,
+        )
 
     def _ask(
         self, question: Question, job: DeliveryJob, stored: tuple[Reference, ...]

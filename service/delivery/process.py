@@ -29,7 +29,7 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    deliverer = Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics)
+    deliverer = Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics, tools.trail)
     summariser = Summariser(
         tools.settings, tools.spool, tools.journal, tools.publisher.delivery, tools.metrics
     )

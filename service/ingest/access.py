@@ -31,7 +31,10 @@ class Access:
 
 
 def _lies_in(address: str, rule: PeerRule) -> bool:
-    found = ip_address(address.partition("%")[0])
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:  # a host's name
+        return False
     if isinstance(found, IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
     return found in rule.address

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from service.audit.messages import security_alert
+from service.audit.trail import AuditTrail
 from service.config import IngestSettings
 from service.ingest.access import Access, Rate
 from service.ingest.inflow import Budget, Excess, Inflow
@@ -21,6 +23,8 @@ from service.tls import ServerTls
 log = logging.getLogger(__name__)
 
 _LOG_SECONDS = 10.0
+_SPARE_CONNECTIONS = 4
+"""Of one address above its associations, so that one too many can be told so."""
 
 # Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 section 9.3.4).
 _CALLING_AE_TITLE = (1, 1, 3)
@@ -31,17 +35,25 @@ _LOCAL_LIMIT = (2, 3, 2)
 class Guard:
     """Thread-safe. Raises ConfigurationError if the TLS files cannot be used."""
 
-    def __init__(self, settings: IngestSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: IngestSettings, metrics: Metrics, trail: AuditTrail) -> None:
         self._settings = settings
+        self._trail = trail
         self._metrics = metrics
         self._access = Access(settings)
         self._rate = Rate(settings.max_associations_per_second)
         self._budget = Budget(settings.max_memory_bytes)
-        self._tls = ServerTls(settings.tls) if settings.tls else None
+        broken = metrics.tls_reload_failures.inc
+        self._tls = ServerTls(settings.tls, broken) if settings.tls else None
         self._inflows: WeakKeyDictionary[Association, Inflow] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._unsaid: Counter[str] = Counter()
         self._said_at: dict[str, float] = {}
+
+    def warn_if_nobody_else_is_let_in(self) -> None:
+        """Without rules it is this machine alone, also where we listen to others."""
+        host = self._settings.host
+        if not self._settings.peers and not (host == "localhost" or self._access.knows(host)):
+            log.warning("ingest.peers is empty: only this machine may connect to %s", host)
 
     @property
     def handshake_seconds(self) -> float:
@@ -52,7 +64,7 @@ class Guard:
         if not self._access.knows(address):
             self.refused("address")
             return False
-        if open_from_there >= 2 * self._settings.max_associations_per_address:
+        if open_from_there >= self._settings.max_associations_per_address + _SPARE_CONNECTIONS:
             self.refused("connections")
             return False
         return True
@@ -98,7 +110,9 @@ class Guard:
                 return
             self._said_at[reason] = now
             number = self._unsaid.pop(reason)
-        log.warning("refused or cut: %s (%d since it was last said)", reason, number)
+        words = f"refused or cut: {reason} ({number} since it was last said)"
+        log.warning(words)
+        self._trail.write(security_alert("ingest", words))
 
     def _reject(self, association: Association, reason: str, answer: tuple[int, int, int]) -> None:
         self.refused(reason)

@@ -9,11 +9,13 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from weakref import WeakSet
 
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
 from service.config import IngestSettings
@@ -27,6 +29,8 @@ _NEGOTIATION_BYTES = 1 << 18
 """128 presentation contexts with all transfer syntaxes of the standard need less."""
 _COMMAND_BYTES = 1 << 16
 _CHUNK = 1 << 16
+_UNANSWERED = 8
+"""Requests that may wait: we negotiate one at a time, but not every sender keeps to it."""
 
 
 class Excess(StrEnum):
@@ -65,7 +69,7 @@ class Inflow:
     """Stands between an accepted association and its socket.
 
     cut: told why, when it has ended the connection (pdu-length, pdu-time, message-time,
-        object-size, message).
+        object-size, message, pipelined).
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Inflow:
         self._deadline = time.monotonic() + settings.acse_timeout
         self._pdu_type: int | None = None
         self._is_first = True
+        self._is_over = False
         self._message = _Message()
         self._complete: dict[int, _Message] = {}
         self._waits = settings.network_timeout
@@ -120,7 +125,7 @@ class Inflow:
         pynetdicom finds that it is not a whole PDU.
         """
         connection = self._connection
-        if connection is None:
+        if connection is None or self._is_over:
             return bytearray()
         is_header = self._pdu_type is None
         now = time.monotonic()
@@ -165,6 +170,10 @@ class Inflow:
         return _NEGOTIATION_BYTES
 
     def _end(self, reason: str) -> bytearray:
+        """Once: what the peer had sent by then is not looked at."""
+        if self._is_over:
+            return bytearray()
+        self._is_over = True
         self._cut(reason)
         connection = self._connection
         if connection is not None:
@@ -197,6 +206,7 @@ class Inflow:
             kept.append([context_id, bytes(data[:1] if is_dropped else data)])
         if message.excess:
             primitive.presentation_data_value_list = kept  # type: ignore[assignment]
+            self._let_go()
         if message.command > _COMMAND_BYTES or message.size > 2 * self._settings.max_object_bytes:
             self._end("object-size")
             return
@@ -207,12 +217,28 @@ class Inflow:
             DIMSEServiceProvider.receive_primitive(association.dimse, primitive)
         except Exception:  # noqa: BLE001 whatever pynetdicom finds in it; its thread must go on
             self._end("message")
+        if association.dimse.msg_queue.qsize() > _UNANSWERED:
+            self._end("pipelined")
+
+    def _let_go(self) -> None:
+        """Of what had come of a data set that will not be kept: it no longer counts as held."""
+        association = self._association()
+        message = association.dimse.message if association else None
+        if message is not None:
+            message.data_set = BytesIO()
 
     def _finished(self, event: evt.Event) -> None:
         """Handler of EVT_DIMSE_RECV."""
         message, self._message = self._message, _Message()
-        message_id = event.message.command_set.get("MessageID")
-        if message.size and message_id is not None:
+        if not isinstance(event.message, C_STORE_RQ):
             if message.excess:
-                message.size = 0
-            self._complete[int(message_id)] = message
+                self._end(message.excess)
+            return
+        message_id = int(event.message.command_set.MessageID)
+        if message_id in self._complete:
+            # One record for two data sets would hide what is held, and whether it is whole.
+            self._end("pipelined")
+            return
+        if message.excess:
+            message.size = 0
+        self._complete[message_id] = message

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from service.audit.messages import application_activity
+from service.audit.trail import AuditTrail
 from service.config import ConfigurationError, Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
@@ -37,7 +39,8 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         metrics = Metrics()
         metrics.spool_free_bytes.set_function(spool.free_bytes)
         commitment = CommitmentScp(settings, spool, journal, metrics)
-        scp = StorageScp(settings.ingest, spool, journal, publish, metrics, commitment)
+        trail = AuditTrail(settings.audit_dir, metrics)
+        scp = StorageScp(settings.ingest, spool, journal, publish, metrics, commitment, trail)
         try:
             scp.start()
             stack.callback(scp.stop, drain=0)
@@ -53,6 +56,8 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
                 "data_dir, ingest.host, ingest.port or monitoring.ingest_port cannot be used:"
                 f" {error.strerror}"
             ) from error
+        trail.write(application_activity("ingest", started=True))
+        stack.callback(lambda: trail.write(application_activity("ingest", started=False)))
         log.info("%s receives on port %d", settings.ingest.ae_title, scp.port)
         signal.sigwait(_ENDING)
         log.info("open associations have %.0f s to finish", settings.ingest.drain_seconds)

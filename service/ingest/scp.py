@@ -19,6 +19,8 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import Acceptor, application_entity
+from service.audit.messages import Message, Node, Outcome, instances_transferred
+from service.audit.trail import AuditTrail
 from service.commitment.information import PUSH_MODEL
 from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
@@ -62,6 +64,7 @@ class StorageScp:
     publish: called in a thread of its own with the key of each image to analyse; it may be slow
         and it may raise.
     commitment: what answers requests and reports of storage commitment.
+    trail: is told of each image, before its sender is.
 
     A data set is held in memory until it is complete, then written as it came. An image that is
     refused leaves no row, and nothing in ``incoming/``; if only the row failed, its file stays
@@ -77,8 +80,10 @@ class StorageScp:
         publish: Callable[[str], None],
         metrics: Metrics,
         commitment: CommitmentScp,
+        trail: AuditTrail,
     ) -> None:
-        self._guard = Guard(settings, metrics)
+        self._guard = Guard(settings, metrics, trail)
+        self._trail = trail
         self._settings = settings
         self._spool = spool
         self._journal = journal
@@ -97,6 +102,7 @@ class StorageScp:
         """Clear what a crash left in ``incoming/``, and listen. Raises OSError."""
         self._spool.prepare()
         _remove_left_overs(self._spool.incoming)
+        self._guard.warn_if_nobody_else_is_let_in()
         self._acceptor.start()
         self._publisher.start()
         self._metrics.associations.set_function(self._acceptor.open_associations)
@@ -127,11 +133,13 @@ class StorageScp:
             _require_same_identity(image, data_set)
             receipt = self._keep(image, _file_header(event), data_set)
         except Refusal as refusal:
-            return self._refused(image.key, refusal)
+            return self._refused(event, image, refusal)
         except Exception:
             log.exception("%s refused by a fault of ours", image.key)
-            return self._refused(image.key, Refusal(PROCESSING_FAILURE, "processing failure"))
+            fault = Refusal(PROCESSING_FAILURE, "processing failure")
+            return self._refused(event, image, fault)
         self._metrics.store_seconds.observe(time.monotonic() - started)
+        self._trail.write(self._transfer(event, image))
         self._stored(image, receipt)
         return _response(SUCCESS)
 
@@ -175,9 +183,23 @@ class StorageScp:
         self._metrics.received_bytes.inc(image.size_bytes)
         log.info("%s %s, %d bytes", image.key, outcome, image.size_bytes)
 
-    def _refused(self, key: str, refusal: Refusal) -> Dataset:
+    def _transfer(
+        self, event: evt.Event, image: ReceivedImage, refusal: Refusal | None = None
+    ) -> Message:
+        """The audit message of a C-STORE."""
+        return instances_transferred(
+            Node(image.calling_ae_title, str(event.assoc.requestor.address)),
+            Node(self._settings.ae_title),
+            image.study_instance_uid,
+            [(image.sop_class_uid, image.sop_instance_uid)],
+            Outcome.SUCCESS if refusal is None else Outcome.MINOR_FAILURE,
+            "" if refusal is None else str(refusal),
+        )
+
+    def _refused(self, event: evt.Event, image: ReceivedImage, refusal: Refusal) -> Dataset:
+        self._trail.write(self._transfer(event, image, refusal))
         self._metrics.received.labels("refused").inc()
-        log.warning("%s refused with 0x%04X: %s", key, refusal.status, refusal)
+        log.warning("%s refused with 0x%04X: %s", image.key, refusal.status, refusal)
         return _response(refusal.status, str(refusal))
 
 

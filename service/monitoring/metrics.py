@@ -36,6 +36,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.tls_reload_failures = Counter(
+            "secondread_tls_reload_failures",
+            "Changed TLS files that could not be used; the last good ones are in force",
+            registry=self.registry,
+        )
         self.publish_failures = Counter(
             "secondread_publish_failures",
             "Messages that the broker did not take (the keeper publishes them later)",
@@ -112,6 +117,13 @@ class Metrics:
             "secondread_republished",
             "Overdue jobs that the keeper published again",
             ["stage"],
+            registry=self.registry,
+        )
+        self.audit_messages = Counter(
+            "secondread_audit_messages",
+            "Audit messages by outcome"
+            " (written, failed, forwarded; waiting: tries while the collector is down)",
+            ["outcome"],
             registry=self.registry,
         )
         self.swept = Counter(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
+from service.audit.messages import application_activity
+from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.opening import open_journal
@@ -28,6 +30,7 @@ class Tools:
     journal: Journal
     publisher: Publisher
     metrics: Metrics
+    trail: AuditTrail
 
 
 def run_worker(
@@ -52,9 +55,13 @@ def run_worker(
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
         metrics = Metrics()
+        trail = AuditTrail(settings.audit_dir, metrics)
         handlers = stack.enter_context(
-            open_handlers(Tools(settings, spool, journal, publisher, metrics))
+            open_handlers(Tools(settings, spool, journal, publisher, metrics, trail))
         )
+        name = next(iter(handlers)).value
+        trail.write(application_activity(name, started=True))
+        stack.callback(lambda: trail.write(application_activity(name, started=False)))
         worker = Worker(handlers, settings.broker_url, concurrency=concurrency)
         server = serve(metrics, settings.monitoring.host, port, worker.what_is_wrong)
         stack.callback(server.close)

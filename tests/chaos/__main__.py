@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import statistics
 import tempfile
 import time
@@ -152,6 +153,8 @@ def chaos(
     folder: str = typer.Option("build/chaos", help="Where the report goes."),
 ) -> None:
     """Kill, freeze, fill and lie to everything while images come in; then count."""
+    # Told to end, it leaves nothing running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     show = Console()
     started = time.monotonic()
     outcomes = storms(images, seed, show)

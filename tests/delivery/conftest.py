@@ -18,6 +18,7 @@ from dicom_sr.finding import Box, Finding, ModelIdentity
 from dicom_sr.overlay import draw_overlay
 from dicom_sr.report import build_report
 from dicom_sr.secondary_capture import build_secondary_capture
+from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.delivery.deliverer import Deliverer
 from service.journal.journal import Journal
@@ -64,6 +65,7 @@ class Office:
         self.journal = Journal(f"sqlite:///{folder / 'journal.sqlite3'}", clock=lambda: self.now)
         self.journal.migrate()
         self.metrics = Metrics()
+        self.trail = AuditTrail(folder / "audit", self.metrics)
 
     def deliverer(self, port: int, ae_title: str = "ARCHIVE", **sections: object) -> Deliverer:
         destination = {"name": PACS, "host": "127.0.0.1", "port": port, "ae_title": ae_title}
@@ -71,7 +73,7 @@ class Office:
         settings = Settings.model_validate(
             {"destinations": [destination], "delivery": quick, **sections}
         )
-        return Deliverer(settings, self.spool, self.journal, self.metrics)
+        return Deliverer(settings, self.spool, self.journal, self.metrics, self.trail)
 
     def analysed(self, objects: dict[str, bytes]) -> str:
         """The key of an image whose results wait for delivery to PACS."""

@@ -72,7 +72,7 @@ def deliverer(office, port: int, **fields: object) -> Deliverer:
             "retry": {"refusals": 1},
         }
     )
-    return Deliverer(settings, office.spool, office.journal, office.metrics)
+    return Deliverer(settings, office.spool, office.journal, office.metrics, office.trail)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,9 @@ def test_stow_rs_stores_the_bytes_that_lie_in_the_spool(
     settings = Settings.model_validate(
         {"destinations": [{"name": PACS, "url": f"{orthanc.url}/dicom-web"}]}
     )
-    Deliverer(settings, office.spool, office.journal, office.metrics).deliver(key, PACS)
+    Deliverer(settings, office.spool, office.journal, office.metrics, office.trail).deliver(
+        key, PACS
+    )
     assert office.row(key).state is ImageState.DELIVERED, office.delivery(key).last_error
     for name, content in objects.items():
         uid = str(dcmread(io.BytesIO(content)).SOPInstanceUID)
@@ -185,4 +187,4 @@ def test_a_secret_that_cannot_be_read_is_a_wrong_configuration(office, tmp_path:
     }
     settings = Settings.model_validate({"destinations": [destination]})
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        Deliverer(settings, office.spool, office.journal, office.metrics)
+        Deliverer(settings, office.spool, office.journal, office.metrics, office.trail)

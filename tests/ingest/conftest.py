@@ -13,6 +13,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dsutils import encode, encode_file_meta
 
+from service.audit.trail import AuditTrail
 from service.config import IngestSettings, Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
@@ -88,6 +89,7 @@ def start_ingest(tmp_path: Path, journal: Journal) -> Iterator[Callable[..., Ing
             publish or published.append,
             metrics,
             CommitmentScp(Settings(ingest=values), spool, journal, metrics),
+            AuditTrail(tmp_path / "audit", metrics),
         )
         scp.start()
         running.append(scp)

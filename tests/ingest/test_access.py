@@ -8,10 +8,13 @@ import threading
 import time
 
 import pytest
+from pydicom.dataset import Dataset
 from pynetdicom import AE
+from pynetdicom.dsutils import encode
 
 from service.config import IngestSettings, PeerRule
 from service.ingest.access import Access, Rate
+from service.journal.journal import Journal
 from service.scu import echo, send_files
 
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -92,10 +95,10 @@ def test_one_peer_does_not_take_all_associations(start_ingest, associate, dcmtk,
 def test_connections_that_ask_for_nothing_are_bounded_too(start_ingest, eventually) -> None:
     ingest = start_ingest(max_associations_per_address=2, acse_timeout=60)
     address = ("127.0.0.1", ingest.port)
-    silent = [socket.create_connection(address, timeout=5) for _ in range(4)]
-    eventually(lambda: len(ingest.scp._acceptor._associations()) == 4)
-    with socket.create_connection(address, timeout=5) as fifth:
-        assert fifth.recv(1) == b""
+    silent = [socket.create_connection(address, timeout=5) for _ in range(6)]
+    eventually(lambda: len(ingest.scp._acceptor._associations()) == 6)
+    with socket.create_connection(address, timeout=5) as seventh:
+        assert seventh.recv(1) == b""
     assert refusals(ingest, "connections") == 1
     for each in silent:
         each.close()
@@ -276,3 +279,66 @@ def test_a_command_set_without_end_is_cut(start_ingest, open_connection) -> None
     assert connection.recv(10)[:1] == b"\x07"
     assert refusals(ingest, "object-size") == 1
     assert echo(ingest.peer, "SCANNER") == 0
+
+
+def test_what_is_too_large_is_let_go_before_it_ends(
+    start_ingest, open_connection, eventually
+) -> None:
+    ingest = start_ingest(max_object_bytes=1 << 20)
+    connection = open_connection(ingest.port)
+    for _ in range(12):
+        connection.sendall(fragment(b"\0" * 100_000, 0))
+    (association,) = ingest.scp._acceptor._associations()
+
+    def came_and_went() -> bool:
+        message = association.dimse.message
+        size = ingest.scp._guard._inflows[association]._message.size
+        return size == 1_200_000 and not message.data_set.getvalue()
+
+    eventually(came_and_went)
+
+
+def store_request(message_id: int) -> bytes:
+    """A whole C-STORE: command and data set."""
+    command = Dataset()
+    command.AffectedSOPClassUID = ULTRASOUND
+    command.CommandField = 0x0001
+    command.MessageID = message_id
+    command.Priority = 0
+    command.CommandDataSetType = 1
+    command.AffectedSOPInstanceUID = "1.2.3"
+    image = Dataset()
+    image.SOPClassUID = ULTRASOUND
+    image.SOPInstanceUID = "1.2.3"
+    return fragment(encode(command, True, True), 3) + fragment(encode(image, False, True), 2)
+
+
+class JournalThatTakesItsTime(Journal):
+    go_on = threading.Event()
+
+    def record_received(self, image):
+        self.go_on.wait(30)
+        return super().record_received(image)
+
+
+@pytest.mark.parametrize("message_ids", [[7, 7], range(1, 20)], ids=["the same", "many"])
+def test_requests_that_do_not_wait_for_their_answers_are_cut(
+    start_ingest, open_connection, tmp_path, eventually, message_ids
+) -> None:
+    journal = JournalThatTakesItsTime(f"sqlite:///{tmp_path / 'journal.sqlite3'}")
+    journal.go_on.clear()
+    ingest = start_ingest(journal=journal)
+    connection = open_connection(ingest.port)
+    try:
+        connection.sendall(b"".join(map(store_request, message_ids)))
+        eventually(lambda: refusals(ingest, "pipelined") == 1)
+    finally:
+        journal.go_on.set()
+    assert echo(ingest.peer, "SCANNER") == 0
+    journal.close()
+
+
+@pytest.mark.parametrize(("host", "is_said"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_listening_to_all_without_rules_is_said(start_ingest, caplog, host, is_said) -> None:
+    start_ingest(host=host)
+    assert ("ingest.peers is empty" in caplog.text) is is_said

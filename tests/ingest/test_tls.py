@@ -2,60 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import socket
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
+from service.cli import scu as cli
 from service.config import ConfigurationError, IngestTls
 from service.destination import ClientTls
 from service.scu import AssociationFailed, Peer, echo, send_files
 from service.tls import ServerTls
-
-
-def openssl(*arguments: object, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["openssl", *map(str, arguments)],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-class Authority:
-    """A certificate authority, and what it has signed: ``name.pem`` and ``name.key``."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.ca = folder / "ca.pem"
-        made = openssl(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca"),
-            *("-keyout", folder / "ca.key", "-out", self.ca),
-        )
-        assert made.returncode == 0, made.stderr
-
-    def sign(self, name: str, host: str = "127.0.0.1") -> tuple[Path, Path]:
-        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName=IP:{host}")
-        openssl(
-            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
-            *("-keyout", key, "-out", request),
-        )
-        signed = openssl(
-            *("x509", "-req", "-days", "2", "-CAcreateserial", "-extfile", extensions),
-            *("-CA", self.ca, "-CAkey", self.folder / "ca.key"),
-            *("-in", request, "-out", certificate),
-        )
-        assert signed.returncode == 0, signed.stderr
-        return certificate, key
+from tests.authority import Authority, openssl
+from tests.conftest import Orthanc
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +181,18 @@ def test_a_broken_certificate_leaves_the_good_one_in_force(
     files["certificate"].write_text("not yet written")
     assert echo(secure, "SCANNER") == 0
     assert "the changed TLS files are not used" in caplog.text
+    registry = ingest.metrics.registry
+    assert registry.get_sample_value("secondread_tls_reload_failures_total") == 1
 
 
-def test_a_slow_handshake_keeps_nobody_waiting_and_is_cut(ingest, secure: Peer) -> None:
-    with socket.create_connection(("127.0.0.1", ingest.port), timeout=20) as silent:
-        started = time.monotonic()
-        assert echo(secure, "SCANNER") == 0
-        assert time.monotonic() - started < 2, "before the silent one is cut"
+def test_a_slow_handshake_keeps_nobody_waiting_and_is_cut(
+    start_ingest, authority: Authority, files: dict[str, Path]
+) -> None:
+    ingest = start_ingest(tls={**files, "ca_file": authority.ca}, acse_timeout=10)
+    peer = Peer("127.0.0.1", ingest.port, "SECONDREAD", 30, 30, client(authority, authority))
+    with socket.create_connection(("127.0.0.1", ingest.port), timeout=60) as silent:
+        assert echo(peer, "SCANNER") == 0
+        assert refusals(ingest) == 0, "answered while the silent one was still waited for"
         assert silent.recv(1) == b""
     assert refusals(ingest) == 1
 
@@ -288,6 +260,72 @@ def test_an_archive_of_dcmtk_is_reached_over_tls(tls_archive, authority, small_i
     assert len(list(folder.iterdir())) == 1
 
 
+def test_so_is_orthanc(authority: Authority, tmp_path: Path, small_image) -> None:
+    reader = authority.folder / "reader"
+    server = Orthanc(
+        tmp_path,
+        DicomTlsEnabled=True,
+        DicomTlsCertificate=f"{reader}.pem",
+        DicomTlsPrivateKey=f"{reader}.key",
+        DicomTlsTrustedCertificates=str(authority.ca),
+        DicomTlsRemoteCertificateRequired=True,
+    )
+    server.start()
+    try:
+        peer = Peer("127.0.0.1", server.port, "ORTHANC", tls=client(authority, authority))
+        (outcome,) = send_files([small_image()], peer, "SECONDREAD")
+        nameless = Peer("127.0.0.1", server.port, "ORTHANC", 3, 3, ClientTls(ca_file=authority.ca))
+        with pytest.raises(AssociationFailed):
+            echo(nameless, "SECONDREAD")
+        assert outcome.status == 0
+        assert len(server.get("/instances")) == 1
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def command() -> Callable[..., Result]:
+    """``secondread echo`` and ``secondread send``."""
+    app = typer.Typer()
+    app.command()(cli.echo)
+    app.command()(cli.send)
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "200"})
+
+    return run
+
+
+def test_the_operator_echoes_and_sends_over_tls(ingest, command, authority, small_image) -> None:
+    scanner = authority.folder / "scanner"
+    tls = ["--tls-ca", authority.ca, "--tls-certificate", f"{scanner}.pem", "--tls-key"]
+    tls.append(f"{scanner}.key")
+    echoed = command("echo", "127.0.0.1", ingest.port, *tls)
+    assert echoed.exit_code == 0, echoed.output
+    sent = command("send", small_image(), "--port", ingest.port, *tls)
+    assert sent.exit_code == 0, sent.output
+    assert len(ingest.rows()) == 1
+    assert command("echo", "127.0.0.1", ingest.port).exit_code == 1
+
+
+def test_the_operator_may_leave_the_host_name_unchecked(
+    start_ingest, command, authority: Authority
+) -> None:
+    certificate, key = authority.sign("somewhere", host="192.0.2.8")
+    tls = {"certificate": certificate, "key": key, "require_client_certificate": False}
+    port = start_ingest(tls=tls).port
+    strict = command("echo", "127.0.0.1", port, "--tls-ca", authority.ca)
+    assert strict.exit_code == 1
+    assert "no TLS connection" in strict.output
+    lenient = command("echo", "127.0.0.1", port, "--tls-ca", authority.ca, "--tls-any-host-name")
+    assert lenient.exit_code == 0, lenient.output
+
+
+@pytest.mark.parametrize("options", [("--tls-key", "k"), ("--tls-any-host-name",)])
+def test_half_of_the_options_is_a_mistake(command, options: tuple[str, ...]) -> None:
+    assert command("echo", "127.0.0.1", 104, *options).exit_code == 2
+
+
 def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     settings = IngestTls(
@@ -306,3 +344,35 @@ def test_the_key_must_be_that_of_the_certificate(authority: Authority) -> None:
     )
     with pytest.raises(ConfigurationError, match="KEY_VALUES_MISMATCH"):
         ServerTls(settings)
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(
+    authority: Authority, tmp_path: Path
+) -> None:
+    key = tmp_path / "locked.key"
+    made = openssl(
+        *("pkey", "-in", authority.folder / "reader.key", "-aes256", "-passout", "pass:secret"),
+        *("-out", key),
+    )
+    assert made.returncode == 0, made.stderr
+    program = (
+        "import sys; from pathlib import Path; from service.config import IngestTls;"
+        "from service.tls import ServerTls; a = [Path(x) for x in sys.argv[1:]];"
+        "ServerTls(IngestTls(certificate=a[0], key=a[1], ca_file=a[2]))"
+    )
+    # On a terminal OpenSSL would ask for the password, and wait.
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", program, authority.folder / "reader.pem", key, authority.ca],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        start_new_session=True,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert "ConfigurationError: TLS cannot use" in done.stderr
+    assert "pass phrase" not in done.stderr

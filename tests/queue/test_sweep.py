@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
+from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
@@ -60,7 +61,15 @@ class Office:
     def send(self, data_set: Dataset, syntax: str) -> int | None:
         ingest = self.settings.ingest.model_copy(update={"port": 0})
         commitment = CommitmentScp(self.settings, self.spool, self.journal, self.metrics)
-        scp = StorageScp(ingest, self.spool, self.journal, lambda _: None, self.metrics, commitment)
+        scp = StorageScp(
+            ingest,
+            self.spool,
+            self.journal,
+            lambda _: None,
+            self.metrics,
+            commitment,
+            AuditTrail(self.spool.root / "audit", self.metrics),
+        )
         scp.start()
         try:
             item = StorageObject(

@@ -11,6 +11,7 @@ from pynetdicom.dsutils import encode, encode_file_meta
 
 from dicom_sr.part10 import file_meta
 from service.association import Acceptor
+from service.audit.trail import AuditTrail
 from service.config import IngestSettings, Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
@@ -44,7 +45,10 @@ class RunningIngest:
         values = values.model_copy(update={"port": 0})
         self.spool, self.metrics = Spool(folder / "spool"), Metrics()
         commitment = CommitmentScp(Settings(ingest=values), self.spool, self.journal, self.metrics)
-        self.scp = StorageScp(values, self.spool, self.journal, _ignore, self.metrics, commitment)
+        self.trail = AuditTrail(folder / "audit", self.metrics)
+        self.scp = StorageScp(
+            values, self.spool, self.journal, _ignore, self.metrics, commitment, self.trail
+        )
         self.scp.start()
 
     def statuses(self, *files: Path) -> list[int | None]:

@@ -357,10 +357,13 @@ def test_rejections(start_ingest, associate) -> None:
     ).scp.port
     small = start_ingest(max_associations=1).scp.port
     assert associate(small).is_established
+    slow = start_ingest(max_associations_per_second=0.01).scp.port
+    assert associate(slow).is_established
     provoked = [
         rejection(associate(reserved, calling="STRANGER")),
         rejection(associate(reserved, calling="FRIEND", called="OTHER")),
         rejection(associate(small)),
+        rejection(associate(slow)),
     ]
     assert associate(reserved, calling="FRIEND").is_established
     listed = [

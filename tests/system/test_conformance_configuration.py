@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from service.config import DeliverySettings, IngestSettings, ResultSettings, RetrySettings, Settings
+from service.config import (
+    DeliverySettings,
+    IngestSettings,
+    IngestTls,
+    PeerRule,
+    ResultSettings,
+    RetrySettings,
+    Settings,
+)
 from service.destination import (
     BasicAuthentication,
     CharacterSet,
+    ClientTls,
     DimseDestination,
     OAuth2Authentication,
     StowDestination,
@@ -29,6 +38,9 @@ COMMON = setting_rows(DimseDestination)
         ("6-5", [row for row in setting_rows(StowDestination) if row not in COMMON]),
         ("6-6", setting_rows(BasicAuthentication)),
         ("6-7", setting_rows(OAuth2Authentication)),
+        ("6-8", setting_rows(PeerRule)),
+        ("6-9", setting_rows(IngestTls)),
+        ("6-10", setting_rows(ClientTls)),
     ],
 )
 def test_configuration(number: str, rows: list[tuple[str, str, str]]) -> None:

@@ -95,14 +95,21 @@ def test_its_environment_is_a_configuration(
         for part in key.removeprefix("SECONDREAD_").lower().split("__"):
             assert part in section.model_fields, f"{key} is no key of the configuration"
             section = section.model_fields[part].annotation
-        monkeypatch.setenv(key, re.sub(r"\$\{(\w+)[^}]*\}", "secret", value))
+        monkeypatch.setenv(key, re.sub(r"\$\{(\w+)[^}]*\}", _given, value))
     settings = load_settings(REPOSITORY / "deploy" / "secondread.example.toml")
     assert settings.broker_url == "redis://broker:6379/0"
     assert settings.journal_url == "postgresql+psycopg://secondread:secret@journal/secondread"
     assert settings.ingest.host == "0.0.0.0"
+    assert bool(settings.ingest.peers) is (name == "ingest")
     assert settings.data_dir == Path("/var/lib/secondread")
     volumes = [volume.split(":")[1] for volume in OURS[name]["volumes"]]
     assert volumes == ["/etc/secondread/secondread.toml", str(settings.data_dir)]
+
+
+def _given(variable: re.Match[str]) -> str:
+    """What the operator exports."""
+    peers = '[{"ae_title": "US_ROOM1", "address": "192.0.2.21"}]'
+    return peers if variable[1] == "SECONDREAD_PEERS" else "secret"
 
 
 def test_the_servers_that_it_names_are_there() -> None:
