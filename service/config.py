@@ -336,13 +336,13 @@ class Settings(BaseSettings):
 
     @property
     def longest_wait(self) -> float:
-        """Seconds that no job waits for: who is to wait longer was given a wrong time."""
+        """Seconds of no lease or retry: what is to wait longer was given a wrong time."""
         commitments = [
             item.commitment_timeout
             for item in self.destinations
             if isinstance(item, DimseDestination)
         ]
-        waits = (self.retry.first_seconds, self.retry.longest_seconds, self.results.quiet_seconds)
+        waits = (self.retry.first_seconds, self.retry.longest_seconds)
         return 60 + 2 * max(*waits, self.keeper.lease, *commitments)
 
     @property

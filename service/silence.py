@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.child import Child
 
@@ -14,13 +14,15 @@ _ANSWER_SECONDS = 5.0
 
 
 class Silence:
-    """Asks processes for their health; whatever they answer, they live.
+    """Asks processes for anything; whatever they answer, they live.
 
     limit: seconds without an answer that are too long, for a process that has ever answered.
+    ask_broker: whether the broker, which speaks no HTTP, answers.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, ask_broker: Callable[[], bool]) -> None:
         self._limit = limit
+        self._ask_broker = ask_broker
         self._heard: set[int] = set()
         self._silent_since: dict[int, float] = {}
 
@@ -30,7 +32,14 @@ class Silence:
             for child in children:
                 pid = child.pid
                 if pid is not None:
-                    self._note(pid, _answers(child.program.health_url, self._limit))
+                    self._note(pid, self._answers(child))
+
+    def _answers(self, child: Child) -> bool:
+        """Not its health: that asks the journal, whose database may be what hangs."""
+        if not child.program.health_url:
+            return self._ask_broker()
+        url = child.program.health_url.removesuffix("healthz")
+        return _answers(url, min(_ANSWER_SECONDS, self._limit / 4))
 
     def is_too_long(self, child: Child) -> bool:
         since = self._silent_since.get(child.pid or 0)
@@ -46,9 +55,9 @@ class Silence:
             self._silent_since.setdefault(pid, time.monotonic())
 
 
-def _answers(url: str, limit: float) -> bool:
+def _answers(url: str, seconds: float) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=min(_ANSWER_SECONDS, limit / 4)):  # noqa: S310
+        with urllib.request.urlopen(url, timeout=seconds):  # noqa: S310
             return True
     except urllib.error.HTTPError:
         return True

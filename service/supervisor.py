@@ -143,10 +143,13 @@ class Supervisor:
         if self._broker:
             self._broker.keep_alive()
             self._wait_for_broker()
-        silence = Silence(self.settings.monitoring.silent_seconds)
-        watched = [child for group in self._groups for child in group]
+        broker = Broker(self.settings.broker_url)
+        silence = Silence(self.settings.monitoring.silent_seconds, broker.answers)
         threading.Thread(
-            target=silence.listen, args=(watched, self._stopping), name="listener", daemon=True
+            target=silence.listen,
+            args=(self._children(), self._stopping),
+            name="listener",
+            daemon=True,
         ).start()
         while not self._stopping.is_set():
             for child in self._children():

@@ -23,6 +23,9 @@ from service.spool import Spool, image_key
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = "unreadable-in-spool"
+"""Reason code of a file without a row that is not what its name says."""
+
 _SHARDS = 256
 """Of ``images/`` and of ``results/``: 00 to ff."""
 _HEAD_BYTES = 1 << 16
@@ -72,11 +75,11 @@ class Sweeper:
             if not self._is_old(files[key]):
                 continue
             image = _described(key, files[key])
-            if image is None:
+            self._journal.record_received(image)
+            if image.ignored_reason == UNREADABLE:
                 self._metrics.swept.labels("unreadable").inc()
-                log.error("%s is no image that was received: look at it, and remove it", key)
+                log.error("%s is no image that was received: it is kept, and ignored", key)
             else:
-                self._journal.record_received(image)
                 self._metrics.swept.labels("adopted").inc()
                 log.warning("%s adopted: ingest died between its file and its row", key)
 
@@ -106,11 +109,15 @@ class Sweeper:
         self._first_seen = {path: at for path, at in self._first_seen.items() if path.exists()}
 
 
-def _described(key: str, path: Path) -> ReceivedImage | None:
-    """As ingest would have recorded it; None if the file is not what its name says."""
+def _described(key: str, path: Path) -> ReceivedImage:
+    """As ingest would have recorded it; ignored as UNREADABLE if it is not what its name says."""
+    received_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    unreadable = ReceivedImage(
+        key, "", "", "", "", path.stat().st_size, "", received_at, ignored_reason=UNREADABLE
+    )
     content = content_of(path)
     if content is None:
-        return None
+        return unreadable
     size_bytes, digest = content
     try:
         meta = read_file_meta_info(path)
@@ -121,9 +128,9 @@ def _described(key: str, path: Path) -> ReceivedImage | None:
             stream.seek(offset)
             head = stream.read(_HEAD_BYTES)
     except Exception:  # noqa: BLE001 whatever pydicom finds in it
-        return None
+        return unreadable
     if image_key(uid, transfer_syntax_uid, digest) != key:
-        return None
+        return unreadable
     return ReceivedImage(
         key=key,
         sop_instance_uid=uid,
@@ -132,7 +139,7 @@ def _described(key: str, path: Path) -> ReceivedImage | None:
         digest=digest,
         size_bytes=size_bytes,
         calling_ae_title="",
-        received_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        received_at=received_at,
         ignored_reason=ignored_reason(sop_class_uid),
         study_instance_uid=study_identity(head, transfer_syntax_uid),
     )

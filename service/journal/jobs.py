@@ -30,19 +30,36 @@ def unfinished(table: Table) -> ColumnElement[bool]:
     return table.c.state.in_(UNFINISHED[table])
 
 
+_SKEW = timedelta(seconds=60)
+"""So far the clocks of several machines may lie apart."""
+
+
 @dataclass(frozen=True)
 class Now:
     """The time, and how far ahead of it a job may be due.
 
-    A job that is due later was made before the clock was set back, and is due at once.
+    longest_wait: of a lease or a retry.
+    quiet: how much longer a study may wait for its summary.
     """
 
     time: datetime
     longest_wait: timedelta
+    quiet: timedelta = timedelta(0)
 
 
 def due(table: Table, now: Now) -> ColumnElement[bool]:
-    return or_(table.c.available_at <= now.time, table.c.available_at > now.time + now.longest_wait)
+    """Due, or due so far ahead that the clock was set back since.
+
+    A job that nobody has ever taken was due when it was made; only a study waits for quiet.
+    """
+    if table is study:
+        longest = now.longest_wait + now.quiet
+        return or_(table.c.available_at <= now.time, table.c.available_at > now.time + longest)
+    return or_(
+        table.c.available_at <= now.time,
+        table.c.available_at > now.time + now.longest_wait,
+        and_(table.c.attempts == 0, table.c.available_at > now.time + _SKEW),
+    )
 
 
 def take(table: Table, token: str, now: Now, lease_seconds: float) -> Update:
@@ -107,6 +124,6 @@ def overdue(table: Table, now: Now, publish_grace: float) -> ColumnElement[bool]
         or_(
             table.c.published_at.is_(None),
             table.c.published_at <= now.time - timedelta(seconds=publish_grace),
-            table.c.published_at > now.time + now.longest_wait,
+            table.c.published_at > now.time + _SKEW,
         ),
     )

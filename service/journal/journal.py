@@ -63,7 +63,8 @@ class Journal:
 
     clock: what time it is, with its zone; for tests.
     quiet_seconds: for how long a study must have been quiet before it is summarised; None: never.
-    longest_wait: seconds; a job that is due later than that was made by a clock that was wrong.
+    longest_wait: seconds of a lease or a retry; a job that is due later than that was made by a
+        clock that was wrong. A study may wait for ``quiet_seconds`` more.
     Every method raises JournalError if the database cannot be used.
     """
 
@@ -102,7 +103,8 @@ class Journal:
         self._database.close()
 
     def _now(self) -> jobs.Now:
-        return jobs.Now(self._clock(), self._longest_wait)
+        quiet = timedelta(seconds=self._quiet_seconds or 0)
+        return jobs.Now(self._clock(), self._longest_wait, quiet)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:

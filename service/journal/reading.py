@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, Select, Text, cast, func, or_, select
 
 from service.journal import jobs
+from service.journal.parcels import image_parcel, summary_parcel
 from service.journal.records import (
     AnalysisOutcome,
     DeliveryRow,
@@ -36,9 +37,26 @@ def known_images(connection: Connection, keys: Sequence[str]) -> set[str]:
 
 
 def known_parcels(connection: Connection, parcels: Sequence[str]) -> set[str]:
-    return _known(connection, result.c.parcel, parcels) | _known(
-        connection, summary.c.parcel, parcels
+    """Those that have a row, or whose maker may still record one."""
+    known = _known(connection, result.c.parcel, parcels)
+    known |= _known(connection, summary.c.parcel, parcels)
+    return known if known.issuperset(parcels) else known | _may_come(connection)
+
+
+def _may_come(connection: Connection) -> set[str]:
+    """The parcels that an unfinished job will record, or one that failed and may be replayed."""
+    images = connection.execute(
+        select(image.c.key, image.c.edition).where(
+            image.c.state.in_((ImageState.RECEIVED, ImageState.FAILED))
+        )
     )
+    made = select(func.count()).where(summary.c.study_key == study.c.key).scalar_subquery()
+    studies = connection.execute(
+        select(study.c.key, made).where(study.c.state.in_((StudyState.PENDING, StudyState.FAILED)))
+    )
+    return {image_parcel(key, edition) for key, edition in images} | {
+        summary_parcel(key, number) for key, number in studies
+    }
 
 
 def _known(connection: Connection, column: Column[Any], values: Sequence[str]) -> set[str]:

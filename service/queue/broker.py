@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from service.journal.records import Stage
@@ -37,8 +37,11 @@ class Broker:
             ) from error
 
     def answers(self) -> bool:
+        """Whether it works, or says that it does not (its disk is full)."""
         try:
             return bool(self._redis.ping())
+        except ResponseError:
+            return True
         except RedisError:
             return False
 

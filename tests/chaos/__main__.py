@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import statistics
 import tempfile
 import time
@@ -23,6 +24,9 @@ from tests.system.conftest import make_small_model
 _IMAGES_A_ROUND = 400
 # Without PostgreSQL's share: with it everything below would need a name in both profiles.
 _STEPS = {EMBEDDED: STEPS[::2], SERVERS: STEPS[1::2]}
+
+_NEEDS_RIGHTS = "disk full"
+"""Needs the right to mount a tmpfs; without it the report says so, and the run goes on."""
 
 
 def storms(images: int, seed: int, show: Console) -> dict[str, storm.Outcome]:
@@ -115,8 +119,9 @@ def report(
 
 
 def is_good(told: dict[str, Any]) -> bool:
-    bad = ("lost", "doubled", "orphans", "inconsistent", "problems", "faults_not_made")
-    return not any(told[name] for name in bad)
+    bad = ("lost", "doubled", "orphans", "inconsistent", "problems")
+    never = told["faults_not_made"].keys() - {_NEEDS_RIGHTS}
+    return not never and not any(told[name] for name in bad)
 
 
 def markdown(told: dict[str, Any]) -> str:
@@ -152,6 +157,8 @@ def chaos(
     folder: str = typer.Option("build/chaos", help="Where the report goes."),
 ) -> None:
     """Kill, freeze, fill and lie to everything while images come in; then count."""
+    # Told to end, it leaves nothing running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     show = Console()
     started = time.monotonic()
     outcomes = storms(images, seed, show)

@@ -11,10 +11,15 @@ from pathlib import Path
 from pynetdicom import evt
 
 from service.storage_scp import LocalArchive
+from tests.chaos.relay import Relay
 
 
 class MoodyArchive(LocalArchive):
-    """mood: what it does with objects now: ``""`` stores, ``hang``, ``drop``, or a status."""
+    """mood: what it does with objects now: ``""`` stores, ``hang``, ``drop`` (once it has the
+    object), or a status.
+
+    It is reached through ``relay``, which can cut a connection in mid-object.
+    """
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port=port)
@@ -22,6 +27,18 @@ class MoodyArchive(LocalArchive):
         self.came: Counter[str] = Counter()
         self.met = 0
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        super().start()
+        self.relay = Relay(super().port)
+
+    def stop(self, drain: float = 0.0) -> None:
+        self.relay.stop()
+        super().stop(drain)
+
+    @property
+    def port(self) -> int:
+        return self.relay.port
 
     def store(self, event: evt.Event) -> int:
         mood = self.mood

@@ -19,7 +19,7 @@ STEPS = tuple(
     f"{when}-{step}"
     for step in (
         *("rename", "commit-received", "publish", "lease", "results", "commit-outcome"),
-        *("release", "commit-stored", "commit-delivered", "ack"),
+        *("release", "commit-stored", "commit-delivered", "ack", "overdue"),
     )
     for when in ("before", "after")
 )
@@ -58,6 +58,7 @@ class Faults:
             yield Fault(f"kill {name}", lambda name=name: self._killed(name))
             yield Fault(f"freeze {name}", lambda name=name: self._frozen(name))
         yield Fault("freeze analysis for good", lambda: self._frozen_for_good("analysis"))
+        yield Fault("freeze ingest in a transaction", self._frozen_in_transaction)
         yield Fault("kill decoder", self._decoder_killed)
         yield Fault("kill everything", self._everything_killed)
         yield Fault("kill broker", lambda: self._broker_killed(wiped=False))
@@ -72,6 +73,7 @@ class Faults:
             (0xA900, "PACS answers A900"),
         ):
             yield Fault(name, lambda mood=mood: self._moody(mood))
+        yield Fault("PACS cut off in mid-object", self._cut_off)
         yield Fault("PACS down for a day", self._down_for_a_day)
         yield Fault("clock an hour forward", lambda: self._clock_jumps(3600))
         yield Fault("clock an hour back", lambda: self._clock_jumps(-3600))
@@ -131,6 +133,35 @@ class Faults:
             if time.monotonic() > deadline:
                 raise AssertionError(f"a frozen {name} stays for ever")
             time.sleep(0.1)
+
+    @contextmanager
+    def _frozen_in_transaction(self) -> Iterator[None]:
+        """Nobody thaws it, and on SQLite it holds the turn that all others wait for."""
+        before = self._hospital.pids("ingest")
+        if not before:
+            raise NotMade("ingest was not running")
+        token = self._hospital.tokens / "freeze-ingest-transaction"
+        token.touch()
+        yield
+        deadline = time.monotonic() + _STEP_SECONDS
+        while self._hospital.pids("ingest")[:1] == before[:1]:
+            if time.monotonic() > deadline:
+                token.unlink(missing_ok=True)
+                raise NotMade("ingest was not frozen, or stays so")
+            time.sleep(0.1)
+
+    @contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        relay = self._hospital.archive.relay
+        cuts = relay.cuts
+        relay.cut_after = self._chance.randrange(12_000, 40_000)
+        yield
+        deadline = time.monotonic() + 20
+        while relay.cuts == cuts and time.monotonic() < deadline:
+            time.sleep(0.05)
+        relay.cut_after = None
+        if relay.cuts == cuts:
+            raise NotMade("nothing was delivered meanwhile")
 
     @contextmanager
     def _decoder_killed(self) -> Iterator[None]:

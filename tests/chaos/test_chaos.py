@@ -17,6 +17,7 @@ KINDS = {
     *("kill broker", "kill broker, wiped", "kill database", "kill PACS", "kill everything"),
     *("freeze ingest", "freeze analysis", "freeze delivery", "freeze keeper", "freeze broker"),
     *("freeze analysis for good", "freeze database"),
+    *("freeze ingest in a transaction", "PACS cut off in mid-object"),
     *("PACS hangs", "PACS drops the connection", "PACS down for a day"),
     *("PACS answers A700", "PACS answers C001", "PACS answers A900"),
     *("disk full", "clock an hour forward", "clock an hour back"),

@@ -72,3 +72,30 @@ def test_who_loses_its_lease_to_a_forward_jump_writes_no_second_result(
     row = journal.image(key)
     assert row is not None
     assert len(row.results) == 1
+
+
+def test_a_new_job_of_some_minutes_ahead_is_due_at_once(
+    journal: Journal, image: Callable[..., object], clock
+) -> None:
+    """No longer than a retry may wait; but nobody has tried it."""
+    clock.forward(300)
+    key = journal.record_received(image()).key
+    clock.forward(-300)
+    assert journal.overdue(30) == [Overdue(Stage.ANALYSIS, key)]
+    assert journal.overdue(30) == [], "once, then the message has its time"
+    assert journal.lease_analysis(key, 10) is not None
+
+
+def test_a_study_may_wait_for_quiet_however_long_that_is(
+    url: str, image: Callable[..., object], scored, clock
+) -> None:
+    journal = Journal(url, clock=clock, longest_wait=1000, quiet_seconds=5000)
+    journal.migrate()
+    key = journal.record_received(image(study_instance_uid="1.2.3")).key
+    job = journal.lease_analysis(key, 10)
+    assert job is not None
+    assert journal.record_outcome(job, scored, {})
+    assert journal.overdue(30) == []
+    clock.forward(5000)
+    assert [each.stage for each in journal.overdue(30)] == [Stage.SUMMARY]
+    journal.close()

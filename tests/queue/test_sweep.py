@@ -18,7 +18,7 @@ from service.journal.records import AnalysisOutcome, ImageState
 from service.monitoring.metrics import Metrics
 from service.scu import Peer, StorageObject, send_objects
 from service.spool import Spool
-from service.sweep import Sweeper
+from service.sweep import UNREADABLE, Sweeper
 
 PARCEL = "cd" * 16
 
@@ -156,14 +156,36 @@ def test_what_was_seen_once_is_left_to_who_writes_it_whatever_its_date(
     assert office.spool.results_folder(PARCEL).exists()
 
 
-def test_a_file_that_is_not_what_its_name_says_is_kept_and_reported(office: Office, caplog) -> None:
-    path = office.spool.image_path("ab" * 16)
-    path.parent.mkdir()
-    path.write_bytes(b"half a fi")
-    office.sweep_all()
-    assert path.exists()
-    assert office.swept("unreadable") == 1
+@pytest.mark.parametrize("content", [b"", b"half a fi", b"\0" * 128 + b"DICM"])
+def test_a_file_that_is_not_what_its_name_says_is_kept_and_recorded(
+    office: Office, caplog, content: bytes
+) -> None:
+    keys = ["ab" * 16, "ac" * 16]
+    for key in keys:
+        path = office.spool.image_path(key)
+        path.parent.mkdir()
+        path.write_bytes(content)
+    office.sweep_all(rounds=4)
+    for key in keys:
+        assert office.spool.image_path(key).exists()
+        row = office.journal.image(key)
+        assert (row.state, row.ignored_reason) == (ImageState.IGNORED, UNREADABLE)
+    assert office.swept("unreadable") == 2, "once each, not at each round"
     assert "is no image that was received" in caplog.text
+
+
+def test_results_stay_while_somebody_may_record_them(office: Office, image) -> None:
+    """As of a worker that is frozen between its files and its row."""
+    office.send(image("1.2.840.10008.1.2.1"), "1.2.840.10008.1.2.1")
+    (row,) = office.journal.images()
+    job = office.journal.lease_analysis(row.key, 10)
+    assert job is not None
+    folder = office.spool.write_results(job.parcel, [("sr.dcm", b"sr")])
+    office.sweep_all()
+    outcome = AnalysisOutcome(ImageState.ANALYSED, "m" * 64, objects=("sr.dcm",))
+    assert office.journal.record_outcome(job, outcome, {"pacs": ("sr.dcm",)})
+    office.sweep_all()
+    assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
 
 
 def test_temporary_files_and_results_without_a_row_go(office: Office) -> None:

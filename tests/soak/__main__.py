@@ -166,7 +166,7 @@ def main(
                 sample_every,
                 lambda seconds: bar.update(task, completed=seconds),
             )
-        except (Exception, KeyboardInterrupt) as error:  # what was measured is written all the same
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 what was measured is told
             soak.problems.append(f"the soak broke off: {type(error).__name__} {error}")
     write(soak, Path(folder))
     show.print(markdown(soak))
