@@ -15,14 +15,14 @@ import pydicom
 import pytest
 
 from service.config import ConfigurationError, Settings
-from service.ingest import process
+from service.ingest.process import run
 from service.journal.journal import Journal
 from service.scu import Peer, send_files
 
 RUN = """
 import sys
 from service.config import ConfigurationError, Settings
-from service.ingest import process
+from service.ingest.process import run
 from service.ingest.process import run
 from service.log import set_up_logging
 set_up_logging("ingest", "DEBUG")
@@ -182,6 +182,6 @@ def test_port_in_use_is_a_configuration_error(start_process, tmp_path) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
         with pytest.raises(ConfigurationError, match=r"ingest\.port"):
-            process.run(first.settings, lambda key: None)
+            run(first.settings, lambda key: None)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
