@@ -29,6 +29,7 @@ _UNREADABLE = (
 _ISO_2022_ESCAPE = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]")
 _RETIRED_ULTRASOUND_MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.3"
 _UID = re.compile(r"[!-\[\]-~]{1,64}")
+_SOP_CLASS_UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9][0-9]*))+")
 _LARGEST = 2**31 - 1  # of the VR IS
 _LONGEST_SIDE = 2**16 - 1  # of the VR US
 _RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"
@@ -99,10 +100,10 @@ def read_source(source: Dataset) -> SourceImage:
 
     A UID with a leading zero, with letters or of an unknown root is taken as it is: real files
     have them, and archives know the image by it. One that is no single value of 64 characters of
-    ASCII can stand nowhere.
+    ASCII can stand nowhere, nor can a SOP Class UID that is none.
     """
     return SourceImage(
-        sop_class_uid=_uid(source, "SOPClassUID"),
+        sop_class_uid=_uid(source, "SOPClassUID", _SOP_CLASS_UID),
         sop_instance_uid=_uid(source, "SOPInstanceUID"),
         series_instance_uid=_uid(source, "SeriesInstanceUID"),
         study_instance_uid=_uid(source, "StudyInstanceUID"),
@@ -122,11 +123,11 @@ def _is_multi_frame(source: Dataset) -> bool:
     return (_whole_number(source, "NumberOfFrames") or 1) > 1
 
 
-def _uid(source: Dataset, keyword: str) -> str:
+def _uid(source: Dataset, keyword: str, form: re.Pattern[str] = _UID) -> str:
     uid = header_text(source, keyword)
     if not uid:
         raise ReportError(f"the source image has no {keyword}")
-    if not _UID.fullmatch(uid):
+    if not form.fullmatch(uid):
         raise ReportError(f"the source image's {keyword} is no UID")
     return uid
 

@@ -28,7 +28,12 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from service.analysis.decode_error import DecodeError
-from service.analysis.pixels import decode_frame, number_of_frames, require_known_syntax
+from service.analysis.pixels import (
+    decode_frame,
+    number_of_frames,
+    require_known_syntax,
+    require_moderate_inflation,
+)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -87,8 +92,11 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 def _header(path: Path) -> Dataset:
     """All before the pixel data. Raises DecodeError: not-dicom or unreadable-header."""
     try:
+        require_moderate_inflation(path)
         header = dcmread(path, stop_before_pixels=True)
         header["SOPClassUID"]  # what is no data set, or breaks off, is read as an empty one
+    except (DecodeError, MemoryError):
+        raise
     except InvalidDicomError as error:
         raise DecodeError("not-dicom", "The file is not DICOM Part 10.") from error
     except Exception as error:  # the parser raises what it likes

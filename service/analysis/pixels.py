@@ -5,19 +5,24 @@ Runs in the decoding child process (``decode_child``), for what it reads comes f
 
 from __future__ import annotations
 
+import re
+import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 from pydicom import Dataset
 from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import get_nr_frames
 from pydicom.uid import (
     JPEG2000,
     UID,
+    DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -43,20 +48,49 @@ _PLUGINS: dict[UID, str] = {
     JPEG2000Lossless: "pillow",
     JPEG2000: "pillow",
 }
-_DICOM_ROOT = "1.2.840.10008."
+_STANDARD_UID = re.compile(r"1\.2\.840\.10008\.[0-9.]{1,40}")
+
+MOST_PIXELS = 1 << 26
+"""Of one frame; the largest ultrasound frames have a thirtieth of it."""
+MOST_INFLATED_BYTES = 1 << 29
+"""Of a deflated data set."""
 
 
 def number_of_frames(dataset: Dataset) -> int:
-    """Number of Frames, 1 where it is absent."""
-    return get_nr_frames(dataset, warn=False)
+    """Number of Frames, 1 where it is absent or 0. Raises DecodeError where it is no count."""
+    frames = get_nr_frames(dataset, warn=False)
+    if frames < 1:
+        raise DecodeError("undecodable", "The Number of Frames is no count.")
+    return frames
 
 
 def require_known_syntax(dataset: Dataset) -> None:
     """Raises DecodeError: unsupported-transfer-syntax."""
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     if syntax not in TRANSFER_SYNTAXES:
-        name = f"transfer syntax {syntax}" if syntax.startswith(_DICOM_ROOT) else "transfer syntax"
+        is_standard = _STANDARD_UID.fullmatch(syntax)
+        name = f"transfer syntax {syntax}" if is_standard else "transfer syntax"
         raise DecodeError("unsupported-transfer-syntax", f"The {name} is not one that we decode.")
+
+
+def require_moderate_inflation(path: Path) -> None:
+    """A deflated data set is inflated as a whole, in the worker too: not without bounds.
+
+    Raises DecodeError: too-large.
+    """
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
+    with path.open("rb") as stream:
+        read_preamble(stream, force=False)
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        while piece := stream.read(1 << 16):
+            while piece:
+                size += len(inflating.decompress(piece, 1 << 20))
+                piece = inflating.unconsumed_tail
+                if size > MOST_INFLATED_BYTES:
+                    raise DecodeError("too-large", "The deflated data set is too large.")
 
 
 def decode_frame(dataset: Dataset, number: int) -> NDArray[np.uint8]:
@@ -67,13 +101,15 @@ def decode_frame(dataset: Dataset, number: int) -> NDArray[np.uint8]:
     the header's first window, else their own minimum–maximum is stretched to 0–255. MONOCHROME1
     is inverted.
 
-    Raises DecodeError: unsupported-transfer-syntax, no-pixels or undecodable. Whatever else a
-    plugin raises means that the pixel data are broken.
+    Raises DecodeError: unsupported-transfer-syntax, no-pixels, too-large or undecodable. Whatever
+    else a plugin raises means that the pixel data are broken.
     """
     require_known_syntax(dataset)
     syntax = dataset.file_meta.TransferSyntaxUID
     if "PixelData" not in dataset or not dataset.PixelData:
         raise DecodeError("no-pixels", "The data set holds no pixel data.")
+    if (dataset.get("Rows") or 0) * (dataset.get("Columns") or 0) > MOST_PIXELS:
+        raise DecodeError("too-large", "The frame has more pixels than any that we analyse.")
     if not 1 <= number <= number_of_frames(dataset):
         raise DecodeError("undecodable", f"The image has no frame {number}.")
     if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):

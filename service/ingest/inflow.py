@@ -69,7 +69,7 @@ class Inflow:
     """Stands between an accepted association and its socket.
 
     cut: told why, when it has ended the connection (pdu-length, pdu-time, message-time,
-        object-size, message, pipelined).
+        object-size, message, pipelined, protocol).
     """
 
     def __init__(
@@ -96,6 +96,9 @@ class Inflow:
             provider.recv = self._recv  # type: ignore[method-assign, assignment]
         association.dimse.receive_primitive = self._take  # type: ignore[method-assign]
         association.bind(evt.EVT_DIMSE_RECV, self._finished)
+        # Association.kill() waits for the DUL's thread, so that one must not call it.
+        association.run = self._survived(association.run, then=association.kill)  # type: ignore[method-assign]
+        association.dul.run = self._survived(association.dul.run, then=self._wake)  # type: ignore[method-assign]
         budget.add(self)
 
     @property
@@ -117,6 +120,25 @@ class Inflow:
     def answered(self, message_id: int) -> None:
         """The data set of a message is no longer in memory."""
         self._complete.pop(message_id, None)
+
+    def _survived(self, run: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:
+        """What pynetdicom raises for a request or an order of PDUs that it does not know ends the
+        association, and is none of the log's business."""
+
+        def call() -> None:
+            try:
+                run()
+            except Exception:  # noqa: BLE001
+                self._end("protocol")
+                then()
+
+        return call
+
+    def _wake(self) -> None:
+        """Let the association see that its DUL has ended, also while it waits for a request."""
+        association = self._association()
+        if association is not None:
+            association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
 
     def _recv(self, count: int) -> bytearray:
         """In place of AssociationSocket.recv: the header of a PDU, then the rest of it.

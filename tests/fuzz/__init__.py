@@ -1,0 +1,1 @@
+"""``make fuzz``: hostile files and hostile network sessions."""
