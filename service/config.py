@@ -337,13 +337,18 @@ class Settings(BaseSettings):
     @property
     def longest_wait(self) -> float:
         """Seconds of no lease or retry: what is to wait longer was given a wrong time."""
+        waits = (self.retry.first_seconds, self.retry.longest_seconds)
+        return 60 + 2 * max(*waits, self.keeper.lease)
+
+    @property
+    def commitment_wait(self) -> float:
+        """Seconds that a parcel waits for its destination to commit; 0 where none is asked to."""
         commitments = [
             item.commitment_timeout
             for item in self.destinations
-            if isinstance(item, DimseDestination)
+            if isinstance(item, DimseDestination) and item.storage_commitment
         ]
-        waits = (self.retry.first_seconds, self.retry.longest_seconds)
-        return 60 + 2 * max(*waits, self.keeper.lease, *commitments)
+        return max(commitments, default=0.0)
 
     @property
     def spool_dir(self) -> Path:

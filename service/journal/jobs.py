@@ -40,11 +40,13 @@ class Now:
 
     longest_wait: of a lease or a retry.
     quiet: how much longer a study may wait for its summary.
+    commitment: how much longer a stored parcel may wait for its destination to commit.
     """
 
     time: datetime
     longest_wait: timedelta
     quiet: timedelta = timedelta(0)
+    commitment: timedelta = timedelta(0)
 
 
 def due(table: Table, now: Now) -> ColumnElement[bool]:
@@ -55,9 +57,14 @@ def due(table: Table, now: Now) -> ColumnElement[bool]:
     if table is study:
         longest = now.longest_wait + now.quiet
         return or_(table.c.available_at <= now.time, table.c.available_at > now.time + longest)
+    wrong = table.c.available_at > now.time + now.longest_wait
+    if table is delivery:
+        committing = now.time + now.longest_wait + now.commitment
+        stored = table.c.state == DeliveryState.STORED
+        wrong = or_(and_(wrong, ~stored), table.c.available_at > committing)
     return or_(
         table.c.available_at <= now.time,
-        table.c.available_at > now.time + now.longest_wait,
+        wrong,
         and_(table.c.attempts == 0, table.c.available_at > now.time + _SKEW),
     )
 

@@ -64,7 +64,8 @@ class Journal:
     clock: what time it is, with its zone; for tests.
     quiet_seconds: for how long a study must have been quiet before it is summarised; None: never.
     longest_wait: seconds of a lease or a retry; a job that is due later than that was made by a
-        clock that was wrong. A study may wait for ``quiet_seconds`` more.
+        clock that was wrong. A study may wait for ``quiet_seconds`` more, a stored parcel for
+        ``commitment_wait`` seconds.
     Every method raises JournalError if the database cannot be used.
     """
 
@@ -75,10 +76,12 @@ class Journal:
         clock: Callable[[], datetime] = utc_now,
         quiet_seconds: float | None = None,
         longest_wait: float = 86400.0,
+        commitment_wait: float = 0.0,
     ) -> None:
         self._database = Database(url)
         self._clock = clock
         self._longest_wait = timedelta(seconds=longest_wait)
+        self._commitment_wait = timedelta(seconds=commitment_wait)
         self._quiet_seconds = quiet_seconds
 
     def migrate(self) -> None:
@@ -104,7 +107,7 @@ class Journal:
 
     def _now(self) -> jobs.Now:
         quiet = timedelta(seconds=self._quiet_seconds or 0)
-        return jobs.Now(self._clock(), self._longest_wait, quiet)
+        return jobs.Now(self._clock(), self._longest_wait, quiet, self._commitment_wait)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:

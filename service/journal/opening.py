@@ -12,4 +12,5 @@ def open_journal(settings: Settings) -> Journal:
         settings.journal_url,
         quiet_seconds=settings.summary_after,
         longest_wait=settings.longest_wait,
+        commitment_wait=settings.commitment_wait,
     )

@@ -232,3 +232,17 @@ def test_the_effective_configuration_is_a_configuration(written: Written) -> Non
     """What ``secondread config`` prints can be read again."""
     settings = load_settings(written("[ingest]\nport = 104\n"))
     assert Settings(**masked(settings)) == Settings(**settings.model_dump())
+
+
+def test_a_job_waits_no_longer_than_the_configuration_lets_it() -> None:
+    def pacs(**more: object) -> dict[str, object]:
+        return {"name": "pacs", "host": "pacs", "port": 104, "ae_title": "PACS", **more}
+
+    quiet = {"results": {"quiet_seconds": 100_000}}
+    plain = Settings.model_validate({"destinations": [pacs()], **quiet})
+    assert plain.longest_wait == 60 + 2 * 900
+    assert plain.commitment_wait == 0
+    asked = pacs(storage_commitment=True, commitment_timeout=50)
+    committing = Settings.model_validate({"destinations": [asked]})
+    assert committing.longest_wait == plain.longest_wait
+    assert committing.commitment_wait == 50

@@ -99,3 +99,27 @@ def test_a_study_may_wait_for_quiet_however_long_that_is(
     clock.forward(5000)
     assert [each.stage for each in journal.overdue(30)] == [Stage.SUMMARY]
     journal.close()
+
+
+def test_only_what_waits_for_a_commitment_may_wait_as_long_as_one(
+    url: str, analysed, clock
+) -> None:
+    """A retry of an hour ahead is none, where a destination may take an hour to commit."""
+    journal = Journal(url, clock=clock, longest_wait=1000, commitment_wait=3600)
+    journal.migrate()
+    key = analysed(1, "committing", "other")
+    committing = journal.lease_delivery(key, "committing", 10)
+    assert committing is not None
+    asking = journal.record_stored(committing, (), 10)
+    assert asking is not None
+    journal.wait_for_commitment(asking, 3600)
+    other = journal.lease_delivery(key, "other", 10)
+    assert other is not None
+    journal.record_delivery_failure(other, "it is down", retry_in=1000, refused=False)
+    assert journal.overdue(30) == []
+
+    clock.forward(-100)
+    assert journal.overdue(30) == [Overdue(Stage.DELIVERY, key, "other")]
+    clock.forward(-DAY)
+    assert Overdue(Stage.DELIVERY, key, "committing") in journal.overdue(30)
+    journal.close()
