@@ -6,11 +6,13 @@ OHIF := build/ohif
 OHIF_VERSION := 3.13.2
 IMAGES ?=
 SEED ?=
+FILES ?=
+SESSIONS ?=
 MINUTES ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check debian-packages chaos soak bench clean
+.PHONY: help setup demo test check debian-packages chaos soak fuzz bench clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,10 @@ chaos: $(TESTING)/.ready debian-packages ## kill and freeze everything under a s
 
 soak: $(TESTING)/.ready debian-packages ## steady load with faults: does anything grow? [MINUTES=60] [SEED=7]
 	$(TESTING)/bin/python -m tests.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),7)
+
+fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [FILES=2000] [SESSIONS=2000] [SEED=1]
+	$(TESTING)/bin/python -m tests.fuzz files --count $(or $(FILES),2000) --seed $(or $(SEED),1)
+	$(TESTING)/bin/python -m tests.fuzz sessions --count $(or $(SESSIONS),2000) --seed $(or $(SEED),1)
 
 bench: $(TESTING)/.ready ## measure what docs/measured.md says
 	$(TESTING)/bin/python -m tests.bench

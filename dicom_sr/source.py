@@ -29,7 +29,7 @@ _UNREADABLE = (
 _ISO_2022_ESCAPE = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]")
 _RETIRED_ULTRASOUND_MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.3"
 _UID = re.compile(r"[!-\[\]-~]{1,64}")
-_SOP_CLASS_UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9][0-9]*))+")
+_SOP_CLASS_UID = re.compile(r"(?=.{1,64}$)[12](\.(0|[1-9][0-9]*))+")
 _LARGEST = 2**31 - 1  # of the VR IS
 _LONGEST_SIDE = 2**16 - 1  # of the VR US
 _RETIRED_ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6"

@@ -130,7 +130,10 @@ class _Source:
 
 def _decode(source: _Source, path: Path, number: int) -> NDArray[np.uint8]:
     try:
-        return decode_frame(source.read(path), number)
+        frame = decode_frame(source.read(path), number)
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise DecodeError("undecodable", "The pixel data are no picture of three colours.")
+        return frame
     except (DecodeError, MemoryError):
         raise
     except Exception as error:  # as do the plugins
