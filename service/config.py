@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +40,9 @@ from service.destination import (
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
 class ConfigurationError(Exception):
@@ -129,18 +133,24 @@ class IngestSettings(Section):
 
 
 class JournalSettings(Section):
-    """url: SQLAlchemy URL; empty means SQLite in ``data_dir``."""
+    """url: SQLAlchemy URL; empty means SQLite in ``data_dir``.
+
+    url_file: a file that holds the URL and nothing else, in place of ``url``.
+    """
 
     url: SecretStr = SecretStr("")
+    url_file: Path | None = None
 
 
 class BrokerSettings(Section):
     """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
 
+    url_file: a file that holds the URL and nothing else, in place of ``url``.
     embedded_port: port of the embedded broker on loopback.
     """
 
     url: SecretStr = SecretStr("")
+    url_file: Path | None = None
     embedded_port: Port = 16379
 
 
@@ -363,21 +373,28 @@ class Settings(BaseSettings):
     @property
     def journal_url(self) -> str:
         """SQLAlchemy URL of the journal."""
-        return self.journal.url.get_secret_value() or (
-            f"sqlite:///{self.data_dir.resolve() / 'journal.sqlite3'}"
-        )
+        return _url(self.journal) or (f"sqlite:///{self.data_dir.resolve() / 'journal.sqlite3'}")
 
     @property
     def broker_url(self) -> str:
         """Redis URL of the broker."""
-        return self.broker.url.get_secret_value() or (
-            f"redis://127.0.0.1:{self.broker.embedded_port}/0"
-        )
+        return _url(self.broker) or (f"redis://127.0.0.1:{self.broker.embedded_port}/0")
 
     @property
     def embedded_broker(self) -> bool:
         """Whether ``secondread up`` starts a broker of its own."""
-        return not self.broker.url.get_secret_value()
+        return not _url(self.broker)
+
+    def secret_files(self) -> list[Path]:
+        """Files that nobody else should be able to read."""
+        files: list[Path | None] = [self.journal.url_file, self.broker.url_file]
+        files.append(self.ingest.tls.key if self.ingest.tls else None)
+        files += [peer.commitment_tls.key for peer in self.ingest.peers if peer.commitment_tls]
+        if self.audit.syslog is not None:
+            files.append(self.audit.syslog.tls.key)
+        for destination in self.destinations:
+            files += destination.secret_files()
+        return [path for path in files if path is not None]
 
     @classmethod
     def settings_customise_sources(
@@ -405,13 +422,42 @@ def load_settings(path: Path | None = None) -> Settings:
         model_config = SettingsConfigDict(toml_file=path)
 
     try:
-        return FileSettings()
+        settings = FileSettings()
+        _require_no_password_in(path)
+        # Its files are read, so that one that is missing is told at once.
+        _ = settings.journal_url, settings.broker_url
+        return settings
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error))) from error
+
+
+def _url(section: JournalSettings | BrokerSettings) -> str:
+    """Empty if there is none. Raises ConfigurationError if its file cannot be read."""
+    if section.url_file is None:
+        return section.url.get_secret_value()
+    try:
+        return section.url_file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"{section.url_file} cannot be read: it holds a URL") from None
+
+
+def _require_no_password_in(path: Path | None) -> None:
+    """A configuration is copied, mailed and kept in version control. Raises ConfigurationError."""
+    if path is None:
+        return
+    values = tomllib.loads(path.read_text())
+    for name in ("journal", "broker"):
+        section = values.get(name)
+        url = section.get("url") if isinstance(section, dict) else None
+        if isinstance(url, str) and _PASSWORD.search(url):
+            raise ConfigurationError(
+                f"{name}.url: a password does not belong into {path}: set the environment's"
+                f" SECONDREAD_{name.upper()}__URL, or {name}.url_file"
+            )
 
 
 def _lines(error: ValidationError) -> list[str]:

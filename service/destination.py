@@ -129,6 +129,10 @@ class DimseDestination(_Destination):
         """Where it is, for the audit trail."""
         return self.host
 
+    def secret_files(self) -> list[Path | None]:
+        """Files that nobody else should be able to read."""
+        return [self.tls.key] if self.tls else []
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}  (AE title {self.ae_title})"
 
@@ -180,6 +184,15 @@ class StowDestination(_Destination):
     def address(self) -> str:
         """Where it is, for the audit trail."""
         return str(self.url)
+
+    def secret_files(self) -> list[Path | None]:
+        """Files that nobody else should be able to read."""
+        match self.authentication:
+            case BasicAuthentication(password_file=path):
+                return [self.client_key, path]
+            case OAuth2Authentication(client_secret_file=path):
+                return [self.client_key, path]
+        return [self.client_key]
 
     def __str__(self) -> str:
         return f"{self.url}  (STOW-RS)"

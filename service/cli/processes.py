@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import time
 from enum import StrEnum
@@ -86,6 +87,11 @@ def keeper(config: ConfigFile = None) -> None:
 def _settings(config: Path | None, role: str) -> Settings:
     settings = load_settings(config)
     set_up_logging(role, settings.log_level)
+    # A core dump would hold images and secrets.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    for path in settings.secret_files():
+        if path.exists() and path.stat().st_mode & 0o004:
+            log.warning("%s can be read by everybody on this machine", path)
     return settings
 
 

@@ -102,7 +102,8 @@ class Hospital(Up):
             self.database.start()
             wait_until(self.database.answers, 30)
             journal = self.database.make_database()
-            extra.append(f'journal.url = "{journal}"')
+            (folder / "journal.url").write_text(journal)
+            extra.append(f'journal.url_file = "{folder / "journal.url"}"')
         # Without summaries: where clocks jump, a study is quiet at any time.
         where = 'host = "127.0.0.1"\nport = {}\nae_title = "{}"\nobjects = ["sr", "sc"]\n'
         pacs = where.format(self.orthanc.port, self.orthanc.ae_title)

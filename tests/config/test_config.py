@@ -215,7 +215,7 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not settings.embedded_broker
     for shown in (str(masked(settings)), str(settings), repr(settings)):
         assert "secret" not in shown
-    assert masked(settings)["journal"] == {"url": "**********"}
+    assert masked(settings)["journal"]["url"] == "**********"
 
 
 @pytest.mark.parametrize("variable", ["SECONDREAD_BROKER", "SECONDREAD_BROKER__URLS"])
@@ -246,3 +246,58 @@ def test_a_job_waits_no_longer_than_the_configuration_lets_it() -> None:
     committing = Settings.model_validate({"destinations": [asked]})
     assert committing.longest_wait == plain.longest_wait
     assert committing.commitment_wait == 50
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ('[journal]\nurl = "postgresql://user:geheim@db/journal"', "journal.url"),
+        ('[broker]\nurl = "redis://:geheim@broker/0"', "broker.url"),
+    ],
+)
+def test_a_password_in_the_file_is_refused(written: Written, toml: str, key: str) -> None:
+    told = refusal(written(toml))
+    assert told.startswith(f"{key}: ")
+    assert "geheim" not in told
+    assert "SECONDREAD_" in told
+
+
+def test_a_url_without_a_password_may_stand_there(written: Written) -> None:
+    settings = load_settings(written('[broker]\nurl = "redis://broker:6379/0"'))
+    assert settings.broker_url == "redis://broker:6379/0"
+
+
+def test_a_url_may_come_from_a_file_of_its_own(written: Written, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://user:geheim@db/journal\n")
+    settings = load_settings(written(f'[journal]\nurl_file = "{secret}"'))
+    assert settings.journal_url == "postgresql://user:geheim@db/journal"
+    assert "geheim" not in str(masked(settings))
+    assert secret in settings.secret_files()
+
+
+def test_a_missing_secret_is_told_at_the_start(written: Written, tmp_path: Path) -> None:
+    told = refusal(written(f'[broker]\nurl_file = "{tmp_path / "missing"}"'))
+    assert "missing cannot be read" in told
+
+
+def test_every_secrets_file_is_known(written: Written, tmp_path: Path) -> None:
+    settings = load_settings(
+        written(
+            '[[destinations]]\nname = "a"\nurl = "https://a.example.org/"\n'
+            'authentication = { type = "basic", user = "u", password_file = "/s/basic" }\n'
+            '[[destinations]]\nname = "b"\nurl = "https://b.example.org/"\n'
+            'authentication = { type = "oauth2", token_url = "https://t.example.org/", '
+            'client_id = "c", client_secret_file = "/s/oauth" }\n'
+            '[[destinations]]\nname = "c"\nhost = "h"\nport = 1\nae_title = "C"\n'
+            'tls = { ca_file = "ca", certificate = "c", key = "/s/dimse" }\n'
+            '[ingest.tls]\ncertificate = "c"\nkey = "/s/ingest"\nca_file = "ca"\n'
+            '[audit.syslog]\nhost = "h"\n'
+            'tls = { ca_file = "ca", certificate = "c", key = "/s/log" }'
+        )
+    )
+    names = {path.name for path in settings.secret_files()}
+    assert names == {"basic", "oauth", "dimse", "ingest", "log"}

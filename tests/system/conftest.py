@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ class Up:
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a child and to all that it has started."""
         for pid in self.descendants(name):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     # what it knows
     def row(self, path: Path) -> ImageRow | None:

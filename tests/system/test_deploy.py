@@ -100,10 +100,34 @@ def test_its_environment_is_a_configuration(
     assert settings.broker_url == "redis://broker:6379/0"
     assert settings.journal_url == "postgresql+psycopg://secondread:secret@journal/secondread"
     assert settings.ingest.host == "0.0.0.0"
-    assert bool(settings.ingest.peers) is (name == "ingest")
+    assert settings.ingest.peers, "the delivery worker reports commitments by them"
     assert settings.data_dir == Path("/var/lib/secondread")
     volumes = [volume.split(":")[1] for volume in OURS[name]["volumes"]]
     assert volumes == ["/etc/secondread/secondread.toml", str(settings.data_dir)]
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_no_container_can_do_more_than_it_must(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "/tmp" in service["tmpfs"]
+    assert not service.get("privileged")
+    if name in OURS:
+        assert "cap_add" not in service
+
+
+def test_our_image_is_not_run_by_root() -> None:
+    for target in ("cpu", "cuda"):
+        assert re.search(r"^USER (?!0|root)\d+:\d+$", stages()[target], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_metrics_are_published_on_loopback_alone(name: str) -> None:
+    scanners = str(Settings().ingest.port)
+    for port in COMPOSE["services"][name].get("ports", []):
+        assert port.startswith("127.0.0.1:") or port.endswith(f":{scanners}"), port
 
 
 def _given(variable: re.Match[str]) -> str:
