@@ -21,7 +21,7 @@ from tests.chaos.faults import STEPS
 from tests.chaos.hospital import EMBEDDED, PROFILES, SERVERS
 from tests.system.conftest import make_small_model
 
-_IMAGES_A_ROUND = 400
+_IMAGES_A_ROUND = 1000
 # Without PostgreSQL's share: with it everything below would need a name in both profiles.
 _STEPS = {EMBEDDED: STEPS[::2], SERVERS: STEPS[1::2]}
 
