@@ -52,11 +52,11 @@ def run(
     hospital = Hospital(folder, profile, model, images)
     try:
         hospital.start()
-        _wait(hospital.is_ready, 90, "the service does not start")
+        wait_for(hospital.is_ready, 90, "the service does not start")
         scanner = Scanner(hospital.ports["dicom"])
         scanner.start()
         sent = _stream(hospital, scanner, outcome, images, chance, rounds, steps, progress)
-        _heal(hospital, scanner, outcome, sent, progress)
+        heal(hospital, scanner, outcome, sent, progress)
         acknowledged = [each for each in sent if each.path in scanner.acknowledged]
         outcome.attempts = scanner.attempts
         outcome.accounts = settle(hospital, acknowledged)
@@ -124,7 +124,7 @@ def _strike(
     outcome.problems.append(f"no recovery within {_RECOVERY_SECONDS} s: {fault.kind}")
 
 
-def _heal(
+def heal(
     hospital: Hospital,
     scanner: Scanner,
     outcome: Outcome,
@@ -161,7 +161,7 @@ def _wrong_words(hospital: Hospital) -> list[str]:
     return [f"the log holds {word!r}" for word in ("Traceback",) if word in text]
 
 
-def _wait(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -99,7 +99,7 @@ def run(
         hospital = Hospital(folder / "hospital", profile, model, 4 * expected)
         try:
             hospital.start()
-            storm._wait(hospital.is_ready, _READY_SECONDS, "the service does not start")
+            storm.wait_for(hospital.is_ready, _READY_SECONDS, "the service does not start")
             scanner = Scanner(hospital.ports["dicom"])
             scanner.start()
             sampler = Sampler(hospital, sample)
@@ -113,7 +113,7 @@ def run(
             soak.cores, soak.missed_samples = sampler.cpu_cores(), sampler.missed
             soak.judged = judge(sampler.processes, sampler.site, soak.minutes * 60)
             outcome = storm.Outcome()
-            storm._heal(hospital, scanner, outcome, sent, lambda what: None)
+            storm.heal(hospital, scanner, outcome, sent, lambda what: None)
             soak.problems += outcome.problems
             soak.replayed = outcome.replayed
             soak.accounts = settle(
