@@ -73,8 +73,8 @@ class Guard(Protocol):
     def requested(self, event: evt.Event, open_from_there: int) -> None:
         """Called with its request; may reject it."""
 
-    def refused(self, reason: str) -> None:
-        """Called for a connection that came to nothing."""
+    def handshake_failed(self, address: str) -> None:
+        """Called for a connection from there on which TLS was not established."""
 
 
 class Acceptor:
@@ -206,7 +206,7 @@ class _Server(ThreadedAssociationServer):
             encrypted.do_handshake()
             return encrypted
         except OSError:
-            guard.refused("tls")
+            guard.handshake_failed(address)
             self.shutdown_request(connection)
             return None
         finally:

@@ -7,7 +7,7 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -42,7 +42,7 @@ REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "ref
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
+_PASSWORD = re.compile(r"://[^:@]*:[^@]+@|[?&]\w*password=[^&]", re.IGNORECASE)
 
 
 class ConfigurationError(Exception):
@@ -132,25 +132,31 @@ class IngestSettings(Section):
     low_water_bytes: int = Field(default=1 << 30, ge=0)
 
 
-class JournalSettings(Section):
+class _SecretUrl(Section):
+    url: SecretStr = SecretStr("")
+    url_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if self.url.get_secret_value() and self.url_file is not None:
+            raise ValueError("give url or url_file, not both: the environment counts too")
+        return self
+
+
+class JournalSettings(_SecretUrl):
     """url: SQLAlchemy URL; empty means SQLite in ``data_dir``.
 
     url_file: a file that holds the URL and nothing else, in place of ``url``.
     """
 
-    url: SecretStr = SecretStr("")
-    url_file: Path | None = None
 
-
-class BrokerSettings(Section):
+class BrokerSettings(_SecretUrl):
     """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
 
     url_file: a file that holds the URL and nothing else, in place of ``url``.
     embedded_port: port of the embedded broker on loopback.
     """
 
-    url: SecretStr = SecretStr("")
-    url_file: Path | None = None
     embedded_port: Port = 16379
 
 
@@ -435,14 +441,17 @@ def load_settings(path: Path | None = None) -> Settings:
         raise ConfigurationError("\n".join(_lines(error))) from error
 
 
-def _url(section: JournalSettings | BrokerSettings) -> str:
-    """Empty if there is none. Raises ConfigurationError if its file cannot be read."""
+def _url(section: _SecretUrl) -> str:
+    """Empty if none is given. Raises ConfigurationError if its file holds none."""
     if section.url_file is None:
         return section.url.get_secret_value()
     try:
-        return section.url_file.read_text().strip()
+        url = section.url_file.read_text().strip()
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError(f"{section.url_file} cannot be read: it holds a URL") from None
+    if not url:
+        raise ConfigurationError(f"{section.url_file} is empty: it holds a URL")
+    return url
 
 
 def _require_no_password_in(path: Path | None) -> None:

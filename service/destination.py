@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AnyHttpUrl,
     BaseModel,
     ConfigDict,
@@ -137,6 +138,16 @@ class DimseDestination(_Destination):
         return f"{self.host}:{self.port}  (AE title {self.ae_title})"
 
 
+def _without_login(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username or url.password:
+        raise ValueError("a login does not belong into a URL: use authentication")
+    return url
+
+
+PlainUrl = Annotated[AnyHttpUrl, AfterValidator(_without_login)]
+"""URLs are shown, logged and audited."""
+
+
 class BasicAuthentication(Section):
     """password_file: holds the password and nothing else."""
 
@@ -152,7 +163,7 @@ class OAuth2Authentication(Section):
     """
 
     type: Literal["oauth2"] = "oauth2"
-    token_url: AnyHttpUrl
+    token_url: PlainUrl
     client_id: str
     client_secret_file: Path
     scope: str = ""
@@ -166,7 +177,7 @@ class StowDestination(_Destination):
     client_certificate, client_key: PEM files by which it knows us (mutual TLS).
     """
 
-    url: AnyHttpUrl
+    url: PlainUrl
     authentication: Annotated[
         BasicAuthentication | OAuth2Authentication | None, Field(discriminator="type")
     ] = None

@@ -8,6 +8,7 @@ There is no Patient among the participants, and UIDs are pseudonyms: see docs/de
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ Message = dict[str, Any]
 _TEXT = "text"
 _TRANSFERRED = ("110104", "DICOM Instances Transferred")
 _ACTIVITY = ("110100", "Application Activity")
+_ACCESSED = ("110103", "DICOM Instances Accessed")
 _ALERT = ("110113", "Security Alert")
 _START, _STOP = ("110120", "Application Start"), ("110121", "Application Stop")
 _NODE_AUTHENTICATION = ("110126", "Node Authentication")
@@ -30,6 +32,8 @@ _APPLICATION = ("110150", "Application")
 _DESTINATION, _SOURCE = ("110152", "Destination Role ID"), ("110153", "Source Role ID")
 _STUDY = ("110180", "Study Instance UID")
 
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What is no character of XML 1.0."""
 _APPLICATION_SERVER = {"csd-code": "4"}
 _SYSTEM_OBJECT, _REPORT = "2", "3"
 _MACHINE_NAME, _IP_ADDRESS, _URI = "1", "2", "5"
@@ -72,32 +76,26 @@ def instances_transferred(
     study_instance_uid: None where it is not known.
     description: what went wrong, without anything of the objects.
     """
-    classes = dict.fromkeys(sop_class_uid for sop_class_uid, _ in references)
-    instances = {each: [uid for other, uid in references if other == each] for each in classes}
     return _message(
         _event(_TRANSFERRED, "C", outcome, description),
         [
             _participant(source, _SOURCE, is_requestor=True),
             _participant(destination, _DESTINATION, is_requestor=False),
         ],
-        {
-            "ParticipantObjectID": pseudonym(study_instance_uid or ""),
-            "ParticipantObjectTypeCode": _SYSTEM_OBJECT,
-            "ParticipantObjectTypeCodeRole": _REPORT,
-            "ParticipantObjectIDTypeCode": _code(_STUDY),
-            "ParticipantObjectName": {_TEXT: "pseudonyms in place of UIDs"},
-            "ParticipantObjectDescription": {
-                "SOPClass": [
-                    {
-                        "UID": sop_class_uid,
-                        "NumberOfInstances": str(len(uids)),
-                        "Instance": [{"UID": pseudonym(uid)} for uid in uids],
-                    }
-                    for sop_class_uid, uids in instances.items()
-                ]
-            },
-        },
+        _study(study_instance_uid, references),
     )
+
+
+def instances_updated(
+    user: str, study_instance_uid: str | None, references: Sequence[Reference], description: str
+) -> Message:
+    """Somebody has ordered that what we say of an image be replaced or withdrawn.
+
+    user: his login on this machine. references: the images. description: which order it was.
+    """
+    person = {"UserID": user, "UserIsRequestor": "true"}
+    event = _event(_ACCESSED, "U", Outcome.SUCCESS, description)
+    return _message(event, [person], _study(study_instance_uid, references))
 
 
 def application_activity(process: str, *, started: bool) -> Message:
@@ -106,14 +104,24 @@ def application_activity(process: str, *, started: bool) -> Message:
     return _message(event, [_participant(Node(process), _APPLICATION, is_requestor=False)])
 
 
-def security_alert(process: str, description: str) -> Message:
-    """Somebody was not let in, or was cut."""
+def security_alert(process: str, description: str, peer: Node | None = None) -> Message:
+    """Somebody was not let in, or was cut.
+
+    peer: who; without a name (his AE title, which comes late) he is known by his address.
+    """
     event = _event(_ALERT, "E", Outcome.MINOR_FAILURE, description, _NODE_AUTHENTICATION)
-    return _message(event, [_participant(Node(process), _APPLICATION, is_requestor=False)])
+    participants = [_participant(Node(process), _APPLICATION, is_requestor=False)]
+    if peer is not None:
+        named = Node(peer.name or peer.address, peer.address)
+        participants.append(_participant(named, _SOURCE, is_requestor=True))
+    return _message(event, participants)
 
 
 def to_xml(message: Message) -> str:
-    """The message in the form of the schema in PS3.15 section A.5.1."""
+    """The message in the form of the schema in PS3.15 section A.5.1.
+
+    A control character, which XML cannot hold and a peer's AE title can, becomes U+FFFD.
+    """
     return ElementTree.tostring(_element("AuditMessage", message), encoding="unicode")
 
 
@@ -126,6 +134,28 @@ def _message(event: Message, participants: list[Message], *objects: Message) -> 
             "AuditSourceTypeCode": _APPLICATION_SERVER,
         },
         "ParticipantObjectIdentification": list(objects),
+    }
+
+
+def _study(study_instance_uid: str | None, references: Sequence[Reference]) -> Message:
+    classes = dict.fromkeys(sop_class_uid for sop_class_uid, _ in references)
+    instances = {each: [uid for other, uid in references if other == each] for each in classes}
+    return {
+        "ParticipantObjectID": pseudonym(study_instance_uid or ""),
+        "ParticipantObjectTypeCode": _SYSTEM_OBJECT,
+        "ParticipantObjectTypeCodeRole": _REPORT,
+        "ParticipantObjectIDTypeCode": _code(_STUDY),
+        "ParticipantObjectName": {_TEXT: "pseudonyms in place of UIDs"},
+        "ParticipantObjectDescription": {
+            "SOPClass": [
+                {
+                    "UID": sop_class_uid,
+                    "NumberOfInstances": str(len(uids)),
+                    "Instance": [{"UID": pseudonym(uid)} for uid in uids],
+                }
+                for sop_class_uid, uids in instances.items()
+            ]
+        },
     }
 
 
@@ -176,9 +206,9 @@ def _element(name: str, message: Message) -> ElementTree.Element:
     element = ElementTree.Element(name)
     for key, value in message.items():
         if key == _TEXT:
-            element.text = value
+            element.text = _NO_XML.sub("\ufffd", value)
         elif isinstance(value, str):
-            element.set(key, value)
+            element.set(key, _NO_XML.sub("\ufffd", value))
         else:
             for each in value if isinstance(value, list) else [value]:
                 element.append(_element(key, each))

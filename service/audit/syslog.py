@@ -1,7 +1,7 @@
 """The audit trail to a syslog collector over TLS (RFC 5424, RFC 5425; PS3.15 section A.6).
 
-It reads the trail's own files, from where it got to: nothing is lost while the collector is down,
-or we are; what was sent just before a crash may be sent again.
+It reads the trail's own files, from where it got to in each: nothing is lost while the collector is
+down, or we are; what was sent just before a crash may be sent again.
 """
 
 from __future__ import annotations
@@ -67,19 +67,31 @@ class SyslogForwarder:
 
     def _forward_some(self) -> bool:
         """Send the next lines; False if there are none. Raises OSError, ConfigurationError."""
-        name, offset = self._where()
-        path = self._folder / name if name else None
-        lines = _lines(path, offset) if path and path.exists() else []
-        if not lines:
-            later = sorted(each.name for each in self._folder.glob("*.jsonl") if each.name > name)
-            if later:
-                self._remember(later[0], 0)
-            return bool(later)
-        for line in lines:
-            self._send(json.loads(line))
-            self._metrics.audit_messages.labels("forwarded").inc()
-        self._remember(name, offset + sum(len(line) for line in lines))
-        return True
+        known = self._places()
+        for path in sorted(self._folder.glob("*.jsonl")):
+            # Of a day that is over too: the clock may have been set back.
+            lines = _lines(path, known.get(path.name, 0))
+            if lines:
+                self._forward(path.name, lines, known)
+                return True
+        return False
+
+    def _forward(self, name: str, lines: list[bytes], known: dict[str, int]) -> None:
+        """Send lines of one file, and remember how far that went."""
+        offset = known.get(name, 0)
+        try:
+            for line in lines:
+                if line.strip():
+                    self._forward_one(line)
+                offset += len(line)
+        finally:
+            write_durably(self._place, json.dumps({**known, name: offset}).encode())
+
+    def _forward_one(self, line: bytes) -> None:
+        message = _message(line)
+        if message is not None:
+            self._send(message)
+        self._metrics.audit_messages.labels("forwarded" if message else "unreadable").inc()
 
     def _send(self, message: Message) -> None:
         if self._connection is not None and _has_ended(self._connection):
@@ -103,15 +115,13 @@ class SyslogForwarder:
             self._connection.close()
             self._connection = None
 
-    def _where(self) -> tuple[str, int]:
+    def _places(self) -> dict[str, int]:
+        """How far each file was forwarded, in bytes."""
         try:
             known = json.loads(self._place.read_text())
-            return str(known["file"]), int(known["offset"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return "", 0
-
-    def _remember(self, name: str, offset: int) -> None:
-        write_durably(self._place, json.dumps({"file": name, "offset": offset}).encode())
+            return {str(name): int(offset) for name, offset in known.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
 
 
 def _has_ended(connection: ssl.SSLSocket) -> bool:
@@ -131,6 +141,15 @@ def syslog_message(message: Message) -> str:
     host = socket.gethostname() or "-"
     head = f"<{_PRIORITY}>1 {time}Z {host} secondread {os.getpid()} DICOM+RFC3881 -"
     return f"{head} \ufeff{to_xml(message)}"
+
+
+def _message(line: bytes) -> Message | None:
+    """None for what is none, such as half a line that a full disk has left."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
 
 
 def _lines(path: Path, offset: int) -> list[bytes]:

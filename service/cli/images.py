@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -92,7 +94,9 @@ def reanalyse(images: Names, config: ConfigFile = None) -> None:
             if same_model and same_point and outcome.state is not ImageState.WITHDRAWN:
                 typer.echo(f"argument {position}: this model has said it already", err=True)
                 continue
-            count += journal.ask_again(row.key)
+            if journal.ask_again(row.key):
+                count += 1
+                _record_order(settings, row, "reanalyse")
     _tell(
         count,
         "go back to work; the keeper hands them to the workers at its next look",
@@ -134,6 +138,7 @@ def withdraw(
             try:
                 withdrawal.withdraw(row, title, reason.strip())
                 count += 1
+                _record_order(settings, row, "withdraw")
             except (NothingToWithdraw, InvalidObject) as error:
                 typer.echo(f"argument {position}: not withdrawn: {error}", err=True)
                 failed = True
@@ -160,6 +165,21 @@ def _journal(config: Path | None) -> Iterator[tuple[Settings, Journal]]:
     except (ConfigurationError, ModelPackageError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+def _record_order(settings: Settings, row: ImageRow, order: str) -> None:
+    """In the audit trail: who has changed what we say of an image."""
+    from service.audit.messages import instances_updated
+    from service.audit.trail import AuditTrail
+    from service.monitoring.metrics import Metrics
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    image = (row.sop_class_uid, row.sop_instance_uid)
+    message = instances_updated(user, row.study_instance_uid, [image], order)
+    AuditTrail(settings.audit_dir, Metrics()).write(message)
 
 
 def _named(journal: Journal, names: Sequence[str]) -> Iterator[tuple[int, ImageRow]]:

@@ -7,12 +7,12 @@ import ssl
 import threading
 import time
 from collections import Counter
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from pynetdicom import evt
 from pynetdicom.association import Association
 
-from service.audit.messages import security_alert
+from service.audit.messages import Node, security_alert
 from service.audit.trail import AuditTrail
 from service.config import IngestSettings
 from service.ingest.access import Access, Rate
@@ -23,6 +23,8 @@ from service.tls import ServerTls
 log = logging.getLogger(__name__)
 
 _LOG_SECONDS = 10.0
+_KNOWN_PEERS = 100
+"""Reasons with addresses that are told apart at a time, so that a flood fills no disk."""
 _SPARE_CONNECTIONS = 4
 """Of one address above its associations, so that one too many can be told so."""
 
@@ -46,8 +48,8 @@ class Guard:
         self._tls = ServerTls(settings.tls, broken) if settings.tls else None
         self._inflows: WeakKeyDictionary[Association, Inflow] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        self._unsaid: Counter[str] = Counter()
-        self._said_at: dict[str, float] = {}
+        self._unsaid: Counter[tuple[str, str]] = Counter()
+        self._said_at: dict[tuple[str, str], float] = {}
 
     def warn_if_nobody_else_is_let_in(self) -> None:
         """Without rules it is this machine alone, also where we listen to others."""
@@ -62,10 +64,10 @@ class Guard:
     def admits(self, address: str, open_from_there: int) -> bool:
         """Whether a connection is looked at: a known address that has not far too many already."""
         if not self._access.knows(address):
-            self.refused("address")
+            self.refused("address", Node("", address))
             return False
         if open_from_there >= self._settings.max_associations_per_address + _SPARE_CONNECTIONS:
-            self.refused("connections")
+            self.refused("connections", Node("", address))
             return False
         return True
 
@@ -73,20 +75,30 @@ class Guard:
         """None where TLS is not wanted."""
         return self._tls.context() if self._tls else None
 
+    def handshake_failed(self, address: str) -> None:
+        """TLS was wanted, and not established."""
+        self.refused("tls", Node("", address))
+
     def watch(self, association: Association) -> None:
         """Before it reads its first byte."""
-        self._inflows[association] = Inflow(association, self._settings, self._budget, self.refused)
+        address = str(association.requestor.address)
+        # Weakly, as Inflow itself does: what this dictionary holds must not hold its key.
+        known = ref(association)
+
+        def cut(reason: str) -> None:
+            found = known()
+            self.refused(reason, _peer(found) if found else Node("", address))
+
+        self._inflows[association] = Inflow(association, self._settings, self._budget, cut)
 
     def requested(self, event: evt.Event, open_from_there: int) -> None:
         """Handler of EVT_REQUESTED: reject, or leave it to the negotiation."""
-        requestor = event.assoc.requestor
-        address = str(requestor.address)
-        calling = requestor.primitive.calling_ae_title if requestor.primitive else ""
-        if self._access.rule_for(calling.strip(), address) is None:
+        peer = _peer(event.assoc)
+        if self._access.rule_for(peer.name, peer.address) is None:
             self._reject(event.assoc, "ae-title", _CALLING_AE_TITLE)
         elif open_from_there > self._settings.max_associations_per_address:
             self._reject(event.assoc, "associations", _LOCAL_LIMIT)
-        elif not self._rate.allows(address):
+        elif not self._rate.allows(peer.address):
             self._reject(event.assoc, "rate", _CONGESTION)
 
     def excess(self, event: evt.Event) -> Excess | None:
@@ -100,22 +112,40 @@ class Guard:
         if inflow:
             inflow.answered(event.request.MessageID)  # type: ignore[arg-type]
 
-    def refused(self, reason: str) -> None:
-        """Count it, and say it, but no more than once in a while."""
+    def refused(self, reason: str, peer: Node) -> None:
+        """Count it, and say it, but of one address no more than once in a while."""
         self._metrics.refused_associations.labels(reason).inc()
         with self._lock:
-            self._unsaid[reason] += 1
             now = time.monotonic()
-            if now - self._said_at.get(reason, float("-inf")) < _LOG_SECONDS:
+            who = self._place_for(reason, peer.address, now)
+            self._unsaid[who] += 1
+            if now - self._said_at.get(who, float("-inf")) < _LOG_SECONDS:
                 return
-            self._said_at[reason] = now
-            number = self._unsaid.pop(reason)
+            self._said_at[who] = now
+            number = self._unsaid.pop(who)
         words = f"refused or cut: {reason} ({number} since it was last said)"
-        log.warning(words)
-        self._trail.write(security_alert("ingest", words))
+        log.warning("%s, from %s", words, peer.address)
+        self._trail.write(security_alert("ingest", words, peer))
+
+    def _place_for(self, reason: str, address: str, now: float) -> tuple[str, str]:
+        """Where a refusal is counted: with its address, unless too many come from everywhere."""
+        if len(self._said_at) >= _KNOWN_PEERS:
+            old = [who for who, then in self._said_at.items() if now - then >= _LOG_SECONDS]
+            for who in old:
+                del self._said_at[who]
+                self._unsaid.pop(who, None)
+        known = (reason, address) in self._said_at or len(self._said_at) < _KNOWN_PEERS
+        return (reason, address if known else "")
 
     def _reject(self, association: Association, reason: str, answer: tuple[int, int, int]) -> None:
-        self.refused(reason)
+        self.refused(reason, _peer(association))
         association.acse.send_reject(*answer)
         evt.trigger(association, evt.EVT_REJECTED, {})
         association.kill()
+
+
+def _peer(association: Association) -> Node:
+    """Who has asked, by his AE title as far as that has come."""
+    requestor = association.requestor
+    calling = requestor.primitive.calling_ae_title if requestor.primitive else ""
+    return Node(calling.strip(), str(requestor.address))

@@ -122,7 +122,8 @@ class Metrics:
         self.audit_messages = Counter(
             "secondread_audit_messages",
             "Audit messages by outcome"
-            " (written, failed, forwarded; waiting: tries while the collector is down)",
+            " (written, failed, forwarded; waiting: tries while the collector is down;"
+            " unreadable: lines that are no message)",
             ["outcome"],
             registry=self.registry,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from service.audit.messages import (
     Outcome,
     application_activity,
     instances_transferred,
+    instances_updated,
     pseudonym,
     security_alert,
     to_xml,
@@ -56,6 +58,9 @@ MESSAGES = {
     "start": application_activity("ingest", started=True),
     "stop": application_activity("ingest", started=False),
     "alert": security_alert("ingest", "refused or cut: address (3 since it was last said)"),
+    "alert of an address": security_alert("ingest", "address", Node("", "192.0.2.9")),
+    "alert of a title": security_alert("ingest", "ae-title", Node("SCAN\x01\x1bNER", "192.0.2.9")),
+    "order": instances_updated("operator", STUDY, [(US, INSTANCE)], "withdraw"),
 }
 
 
@@ -109,6 +114,17 @@ def test_what_failed_is_told_as_such(outcome: Outcome, value: str) -> None:
     assert message["EventIdentification"]["EventOutcomeIndicator"] == value
 
 
+def test_an_alert_names_who_was_turned_away() -> None:
+    xml = ElementTree.fromstring(to_xml(MESSAGES["alert of an address"]))
+    _, peer = xml.findall("ActiveParticipant")
+    assert (peer.get("UserID"), peer.get("NetworkAccessPointID")) == ("192.0.2.9", "192.0.2.9")
+
+
+def test_what_xml_cannot_hold_is_replaced() -> None:
+    xml = ElementTree.fromstring(to_xml(MESSAGES["alert of a title"]))
+    assert xml.findall("ActiveParticipant")[1].get("UserID") == "SCAN\ufffd\ufffdNER"
+
+
 # The trail
 
 
@@ -147,7 +163,7 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path, metrics: Metrics) -> N
     for thread in threads:
         thread.join()
     lines = [line for path in tmp_path.iterdir() for line in path.read_text().splitlines()]
-    assert len([json.loads(line) for line in lines]) == 400
+    assert len([json.loads(line) for line in lines if line]) == 400
 
 
 def test_a_trail_that_cannot_be_written_stops_nothing_and_is_counted(
@@ -157,6 +173,31 @@ def test_a_trail_that_cannot_be_written_stops_nothing_and_is_counted(
     AuditTrail(tmp_path / "audit", metrics).write(transfer())
     assert count(metrics, "failed") == 1
     assert "is not written" in caplog.text
+
+
+def test_half_a_line_that_a_full_disk_left_spoils_no_other(
+    tmp_path: Path, metrics: Metrics
+) -> None:
+    trail = AuditTrail(tmp_path, metrics)
+    trail.write(security_alert("ingest", "first"))
+    (file,) = tmp_path.iterdir()
+    with file.open("a") as stream:
+        stream.write('{"EventIdentification":{"Eve')
+    trail.write(security_alert("ingest", "second"))
+    first, torn, second = file.read_text().splitlines()
+    assert "first" in json.dumps(json.loads(first))
+    assert "second" in json.dumps(json.loads(second))
+    assert torn == '{"EventIdentification":{"Eve'
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given away by root alone")
+def test_a_file_that_a_command_of_root_begins_is_the_services(
+    tmp_path: Path, metrics: Metrics
+) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    AuditTrail(tmp_path / "audit", metrics).write(transfer())
+    for path in (tmp_path / "audit", *(tmp_path / "audit").iterdir()):
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12345)
 
 
 # Syslog over TLS
@@ -299,6 +340,38 @@ def test_older_days_are_forwarded_before_newer_ones(
     eventually(lambda: len(collector.messages) == 3)
     days = [text[text.index("2026-01") :][:10] for text in collector.messages]
     assert days == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    collector.stop()
+
+
+def test_what_is_no_message_is_passed_over_and_counted(
+    authority: Authority, start, tmp_path: Path, metrics: Metrics, eventually
+) -> None:
+    folder = tmp_path / "audit"
+    folder.mkdir()
+    lines = ['{"Event', "17", "", json.dumps(security_alert("ingest", "good"))]
+    (folder / "2026-01-01.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    collector = Collector(authority)
+    start(collector.port)
+    eventually(lambda: len(collector.messages) == 1)
+    assert "good" in collector.messages[0]
+    assert count(metrics, "unreadable") == 2
+    collector.stop()
+
+
+def test_what_is_written_under_an_older_date_is_forwarded_too(
+    authority: Authority, start, tmp_path: Path, metrics: Metrics, eventually
+) -> None:
+    """As when the clock is set back, or midnight passes between a line's date and its write."""
+    folder = tmp_path / "audit"
+    folder.mkdir()
+    line = f"{json.dumps(security_alert('ingest', 'x'))}\n"
+    (folder / "2026-01-02.jsonl").write_text(line)
+    collector = Collector(authority)
+    start(collector.port)
+    eventually(lambda: len(collector.messages) == 1)
+    (folder / "2026-01-01.jsonl").write_text(line)
+    eventually(lambda: len(collector.messages) == 2)
+    assert count(metrics, "forwarded") == 2
     collector.stop()
 
 

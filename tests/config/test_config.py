@@ -255,13 +255,15 @@ def test_a_job_waits_no_longer_than_the_configuration_lets_it() -> None:
     ("toml", "key"),
     [
         ('[journal]\nurl = "postgresql://user:geheim@db/journal"', "journal.url"),
+        ('[journal]\nurl = "postgresql://user:ge/heim@db/journal"', "journal.url"),
+        ('[journal]\nurl = "postgresql://db/journal?user=u&password=geheim"', "journal.url"),
         ('[broker]\nurl = "redis://:geheim@broker/0"', "broker.url"),
     ],
 )
 def test_a_password_in_the_file_is_refused(written: Written, toml: str, key: str) -> None:
     told = refusal(written(toml))
     assert told.startswith(f"{key}: ")
-    assert "geheim" not in told
+    assert "heim" not in told
     assert "SECONDREAD_" in told
 
 
@@ -282,6 +284,36 @@ def test_a_url_may_come_from_a_file_of_its_own(written: Written, tmp_path: Path)
 def test_a_missing_secret_is_told_at_the_start(written: Written, tmp_path: Path) -> None:
     told = refusal(written(f'[broker]\nurl_file = "{tmp_path / "missing"}"'))
     assert "missing cannot be read" in told
+
+
+def test_an_empty_secret_is_not_the_embedded_default(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n")
+    told = refusal(written(f'[journal]\nurl_file = "{tmp_path / "secret"}"'))
+    assert "secret is empty" in told
+
+
+def test_a_url_comes_from_one_place(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDREAD_BROKER__URL", "redis://:geheim@broker/0")
+    told = refusal(written(f'[broker]\nurl_file = "{tmp_path / "secret"}"'))
+    assert told.startswith("broker: ")
+    assert "geheim" not in told
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        'url = "https://user:geheim@pacs.example.org/"',
+        'url = "https://geheim@pacs.example.org/"',
+        'url = "https://pacs.example.org/"\nauthentication = { type = "oauth2", client_id = "c", '
+        'client_secret_file = "s", token_url = "https://user:geheim@t.example.org/" }',
+    ],
+)
+def test_a_login_in_a_destinations_url_is_refused(written: Written, toml: str) -> None:
+    told = refusal(written(f'[[destinations]]\nname = "a"\n{toml}'))
+    assert "a login does not belong into a URL" in told
+    assert "geheim" not in told
 
 
 def test_every_secrets_file_is_known(written: Written, tmp_path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.dsutils import encode
 
+from service.audit.messages import Node
+from service.audit.trail import AuditTrail
 from service.config import IngestSettings, PeerRule
 from service.ingest.access import Access, Rate
+from service.ingest.guard import Guard
 from service.journal.journal import Journal
+from service.monitoring.metrics import Metrics
 from service.scu import echo, send_files
 
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -68,6 +74,38 @@ def test_an_unknown_address_is_closed_without_a_word(start_ingest) -> None:
     with socket.create_connection(("127.0.0.1", ingest.port), timeout=5) as connection:
         assert connection.recv(1) == b""
     assert refusals(ingest, "address") == 1
+
+
+def turned_away(folder: Path) -> list[tuple[str, str]]:
+    """Title and address of those of whom the audit trail says so."""
+    found = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            message = json.loads(line)
+            if message["EventIdentification"]["EventID"]["csd-code"] == "110113":
+                peer = message["ActiveParticipant"][1]
+                found.append((peer["UserID"], peer["NetworkAccessPointID"]))
+    return found
+
+
+def test_the_audit_trail_says_who_was_turned_away(
+    start_ingest, dcmtk, eventually, tmp_path: Path
+) -> None:
+    ingest = start_ingest(peers=[{"ae_title": "US1", "address": "127.0.0.1"}])
+    dcmtk("echoscu", "-aet", "STRANGER", "127.0.0.1", ingest.port)
+    assert turned_away(tmp_path / "audit") == [("STRANGER", "127.0.0.1")]
+    with socket.create_connection(("127.0.0.1", ingest.port), source_address=("127.0.0.2", 0)):
+        eventually(lambda: ("127.0.0.2", "127.0.0.2") in turned_away(tmp_path / "audit"))
+
+
+def test_a_flood_from_everywhere_does_not_fill_the_trail(tmp_path: Path) -> None:
+    metrics = Metrics()
+    guard = Guard(IngestSettings(), metrics, AuditTrail(tmp_path, metrics))
+    for number in range(400):
+        guard.refused("address", Node("", f"192.0.{number // 200}.{number % 200}"))
+    assert 100 <= len(turned_away(tmp_path)) <= 102
+    name, labels = "secondread_refused_associations_total", {"reason": "address"}
+    assert metrics.registry.get_sample_value(name, labels) == 400
 
 
 def test_a_known_address_with_another_title_is_told_so(start_ingest, dcmtk) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from service.analysis.model_package import load_model_package
+from service.audit.messages import pseudonym
 from service.cli.images import reanalyse, report, withdraw
 from service.config import REFERENCE_MODEL
 from service.journal.records import ImageState
@@ -52,6 +55,29 @@ def test_an_image_is_withdrawn_by_its_uid(office, command: Command) -> None:
     assert office.row(key).state is ImageState.WITHDRAWN
     note = office.object(office.row(key).parcel, "rejection.dcm")
     assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+
+
+def test_who_withdraws_and_reanalyses_is_in_the_audit_trail(office, command: Command) -> None:
+    keys = office.analysed(1), office.analysed(2)
+    rows = [office.row(key) for key in keys]
+    command("withdraw", keys[0], "--reason", "wrong breast", "--patient-safety")
+    command("reanalyse", keys[1])
+    (file,) = office.settings.audit_dir.glob("*.jsonl")
+    messages = [json.loads(line) for line in file.read_text().splitlines()]
+    orders = [each["EventIdentification"]["EventOutcomeDescription"]["text"] for each in messages]
+    assert orders == ["withdraw", "reanalyse"]
+    for row, message in zip(rows, messages, strict=True):
+        (person,) = message["ActiveParticipant"]
+        assert person["UserID"] == pwd.getpwuid(os.getuid()).pw_name
+        assert pseudonym(row.sop_instance_uid) in json.dumps(message)
+        assert row.sop_instance_uid not in json.dumps(message)
+    assert "wrong breast" not in file.read_text()
+
+
+def test_what_changes_nothing_is_no_order(office, command: Command) -> None:
+    command("withdraw", office.image(1), "1.2.3", "--reason", "why")
+    command("reanalyse", office.image(2))
+    assert not list(office.settings.audit_dir.glob("*"))
 
 
 def test_a_result_is_withdrawn_by_its_own_uid_for_patient_safety(office, command: Command) -> None:
