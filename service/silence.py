@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from service.child import Child
 
 _ANSWER_SECONDS = 5.0
+_STARTING_SECONDS = 1800.0
+"""To build a TensorRT engine may take that long, and nothing is answered meanwhile."""
 
 
 class Silence:
@@ -24,6 +26,7 @@ class Silence:
         self._limit = limit
         self._ask_broker = ask_broker
         self._heard: set[int] = set()
+        self._met: dict[int, float] = {}
         self._silent_since: dict[int, float] = {}
 
     def listen(self, children: Sequence[Child], ended: threading.Event) -> None:
@@ -47,12 +50,16 @@ class Silence:
 
     def _note(self, pid: int, answers: bool) -> None:
         """A question that was asked too early, or while we were frozen ourselves, proves nothing:
-        silence begins with one that a process did not answer which had answered before."""
+        silence begins with one that a process did not answer which had answered before, or which
+        has had all the time that a start may take."""
         if answers:
             self._heard.add(pid)
             self._silent_since.pop(pid, None)
-        elif pid in self._heard:
-            self._silent_since.setdefault(pid, time.monotonic())
+            return
+        now = time.monotonic()
+        met = self._met.setdefault(pid, now)
+        if pid in self._heard or now - met > _STARTING_SECONDS:
+            self._silent_since.setdefault(pid, now)
 
 
 def _answers(url: str, seconds: float) -> bool:

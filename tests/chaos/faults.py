@@ -121,8 +121,11 @@ class Faults:
 
     @contextmanager
     def _frozen_for_good(self, name: str) -> Iterator[None]:
-        """Nobody thaws it: its supervisor must see to it."""
-        self._moment()
+        """Nobody thaws it: its supervisor must see to it, if it has heard of it before."""
+        deadline = time.monotonic() + _STEP_SECONDS
+        while not self._hospital.works(name) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._moment(3, 4)
         before = self._hospital.pids(name)
         if not before:
             raise NotMade(f"{name} was not running")
