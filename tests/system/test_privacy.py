@@ -3,12 +3,16 @@ that it has written, but the images and results themselves, is searched for the 
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -144,10 +148,12 @@ def run(shared_up, small_model, eventually, tmp_path_factory) -> Iterator[Run]:
     eventually(service.is_ready, SECONDS)
     uids = []
     for name, data_set in images().items():
-        uids += [str(data_set.StudyInstanceUID), str(data_set.SOPInstanceUID)]
+        names_of_it = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        uids += [str(data_set[keyword].value) for keyword in names_of_it]
+        one = str(data_set.SOPInstanceUID)
         other = generate_uid() if "belied" in name else None
         send_files([write(data_set, folder / "x.dcm", other)], service.peer, "SCANNER")
-    _ask_for_commitment(service, uids[1])
+    _ask_for_commitment(service, one)
     service.signal("valkey-server", signal.SIGKILL)
     service.signal("analysis", signal.SIGKILL)
     eventually(lambda: not any(service.journal.counts().waiting.values()), SECONDS)
@@ -226,17 +232,25 @@ def _journal(file: Path) -> bytes:
     return "\n".join(found).encode()
 
 
+def unfolded(content: bytes) -> bytes:
+    """With what it holds in base64, as a message of Celery does, and in percent-encoding."""
+    found = re.findall(rb"[A-Za-z0-9+/]{16,}={0,2}", content)
+    decoded = [base64.b64decode(each) for each in found if len(each) % 4 == 0]
+    return b"\n".join([content, unquote_to_bytes(content), *decoded])
+
+
 def leaks(places: dict[str, bytes], marks: list[str]) -> list[str]:
     """Place and mark, in whatever encoding."""
     found = []
-    for place, content in places.items():
+    for place, written_there in places.items():
+        content = unfolded(written_there).lower()
         for mark in marks:
             for encoding in ("utf-8", "utf-16-le", "iso2022_jp", "shift_jis", "unicode_escape"):
                 try:
                     written = mark.encode(encoding)
                 except UnicodeEncodeError:
                     continue
-                if written.lower() in content.lower():
+                if written.lower() in content:
                     found.append(f"{mark} in {place}")
                     break
     return found
@@ -267,6 +281,17 @@ def test_what_is_planted_is_found(run: Run) -> None:
         for mark, encoding in ((LATIN, "utf-8"), (KANJI, "iso2022_jp"), (LATIN, "utf-16-le")):
             planted = {**run.places, place: run.places[place] + mark.encode(encoding)}
             assert leaks(planted, [mark]) == [f"{mark} in {place}"]
+
+
+def test_what_is_planted_in_a_message_is_found(run: Run) -> None:
+    """Celery's messages hold their arguments in base64; the broker has some of ours."""
+    body = json.dumps([[LATIN], {}, {}]).encode()
+    planted = b'{"body": "' + base64.b64encode(body) + b'", "content-type": "application/json"}'
+    assert leaks({"broker": run.places["broker"] + planted}, [LATIN]) == [f"{LATIN} in broker"]
+    keys = set(re.findall(rb"\b[0-9a-f]{32}\b", run.places["log"]))
+    messages = unfolded(run.places["broker"]).replace(run.places["broker"], b"")
+    assert any(key in messages for key in keys), "no argument of ours is found in the messages"
+    assert leaks({"paths": b"/studies/" + quote(KANJI).encode()}, [KANJI]) == [f"{KANJI} in paths"]
 
 
 def test_no_process_of_ours_dumps_core(shared_up, small_model, eventually) -> None:

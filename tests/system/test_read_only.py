@@ -1,4 +1,4 @@
-"""As in a container: no capabilities, and nothing to write to but the data folder and /tmp."""
+"""As in a container: no root, no capabilities, nothing to write to but the data folder and /tmp."""
 
 from __future__ import annotations
 
@@ -14,21 +14,32 @@ from service.scu import send_files
 from tests.chaos.scanner import make_image
 
 SECONDS = 90
+USER = 10001
+"""That of the Dockerfile."""
 
 PROGRAM = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs /tmp
+case {base} in /root/*)  # where nobody else may look: show the interpreter alone
+    mkdir /tmp/python
+    mount --bind {base} /tmp/python
+    mount -t tmpfs -o mode=755 tmpfs /root
+    mkdir -p {base}
+    mount --bind /tmp/python {base}
+esac
 mkdir -p "$DATA"
 mount -t tmpfs tmpfs "$DATA"
 cp "$CONFIG" "$DATA/secondread.toml"
+chown -R {user}:{user} "$DATA"
 chmod 1777 /tmp
 mount -o remount,ro,bind / 2>/dev/null || mount -o remount,ro /
 for other in $(awk '$2 ~ "^/(dev/shm|run|var|home|root|opt|usr)" {{print $2}}' /proc/mounts); do
     [ "$other" = "$DATA" ] || mount -o remount,ro,bind "$other" 2>/dev/null || true
 done
 if touch /probe 2>/dev/null; then echo "the root is writable"; exit 99; fi
-exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all \\
+exec setpriv --reuid {user} --regid {user} --clear-groups \\
+    --no-new-privs --inh-caps=-all --bounding-set=-all \\
     {python} -m service.cli up --config "$DATA/secondread.toml"
 """
 
@@ -47,9 +58,10 @@ def test_the_service_writes_to_its_data_and_nowhere_else(
     text = service.config.read_text().replace(str(service.data_dir), str(data / "spool"))
     model = place / "model"
     subprocess.run(["cp", "-r", str(small_model), str(model)], check=True)
+    subprocess.run(["chmod", "-R", "a+rX", str(model)], check=True)
     config.write_text(text.replace(str(small_model), str(model)))
     place.chmod(0o755)
-    program = PROGRAM.format(python=sys.executable)
+    program = PROGRAM.format(python=sys.executable, base=sys.base_prefix, user=USER)
     with service.output.open("wb") as output:
         service.process = subprocess.Popen(
             ["unshare", "-m", "sh", "-c", program],
@@ -65,6 +77,7 @@ def test_the_service_writes_to_its_data_and_nowhere_else(
         assert outcome.stored, outcome.text
         eventually(lambda: len(local_archive.files()) == 2, SECONDS)
         user = Path(f"/proc/{service.children()['ingest']}/status").read_text()
+        assert f"Uid:\t{USER}\t{USER}\t{USER}\t{USER}" in user
         assert "CapEff:\t0000000000000000" in user
     finally:
         service.process.terminate()
