@@ -28,6 +28,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from service.analysis.decode_error import DecodeError
+from service.analysis.header_bounds import require_moderate_header
 from service.analysis.pixels import (
     decode_frame,
     number_of_frames,
@@ -74,7 +75,9 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         pixels = b""
         try:
             if number == 0:
-                answer: dict[str, object] = {"frames": number_of_frames(_header(path))}
+                header = _header(path)
+                require_moderate_header(header)
+                answer: dict[str, object] = {"frames": number_of_frames(header)}
             else:
                 frame = _decode(source, path, number)
                 pixels = frame.tobytes()

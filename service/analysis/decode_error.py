@@ -13,7 +13,7 @@ class DecodeError(Exception):
     - ``unsupported-transfer-syntax``
     - ``no-pixels``: no Pixel Data element
     - ``undecodable``: truncated, corrupt, or of a kind that the decoder does not know
-    - ``too-large``: more pixels, or more inflated bytes, than any image that we analyse
+    - ``too-large``: more pixels, inflated bytes or header elements than any image that we analyse
     - ``decode-memory``, ``decode-timeout``: a limit of the settings was reached
     - ``decode-crashed``: the decoder process died on it, twice
 

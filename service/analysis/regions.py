@@ -20,6 +20,8 @@ _BOUNDS = (
 )
 _OVERSHOOT = 2
 _LEAST_LEFT = 0.5
+_MOST = 32
+_TOO_MANY = "The header has more regions than a screen shows, and they were not used."
 _UNUSABLE = "The region bounds of the header do not fit the image and were not used."
 
 
@@ -87,6 +89,8 @@ def tissue_boxes(regions: tuple[Region, ...], rows: int, columns: int) -> Tissue
         for region in regions
         if region.is_tissue and region.right > region.left >= 0 and region.bottom > region.top >= 0
     ]
+    if len(tissue) > _MOST:
+        return TissueBoxes((), remarks=(_TOO_MANY,))
     boxes = []
     clamped = False
     for region in tissue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,9 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from service.analysis.analyser import Analyser
+from service.analysis.header_bounds import MOST_DEPTH, MOST_ELEMENTS, MOST_VALUE_BYTES
 from service.analysis.pixels import MOST_INFLATED_BYTES
 from service.config import AnalysisSettings
 from service.journal.records import AnalysisOutcome, ImageState
@@ -109,6 +115,50 @@ def test_a_transfer_syntax_that_is_none_is_not_quoted(analysed) -> None:
     seed = seeds()[PLAIN]
     outcome = analysed(seed[:at] + name + seed[at + len(name) :])
     assert "DOE" not in (outcome.reason_text or "")
+
+
+_ITEM, _ITEM_END, _END = (struct.pack("<HHL", 0xFFFE, each, 0) for each in (0xE000, 0xE00D, 0xE0DD))
+
+
+def with_element(tag: int, value: bytes, length: int | None = None) -> bytes:
+    """The implicit VR seed with one more element, in front of its Study Instance UID."""
+    seed = seeds()[str(ImplicitVRLittleEndian)]
+    at = seed.index(struct.pack("<HH", 0x0020, 0x000D))
+    claimed = len(value) if length is None else length
+    return seed[:at] + struct.pack("<HHL", tag >> 16, tag & 0xFFFF, claimed) + value + seed[at:]
+
+
+def nested(depth: int) -> bytes:
+    """Ultrasound regions within each other, all of undefined length."""
+    regions = struct.pack("<HHL", 0x0018, 0x6011, 0xFFFFFFFF)
+    opening = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    content = (opening + regions) * depth + _END + (_ITEM_END + _END) * depth
+    return with_element(0x00186011, content, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (with_element(0x00186011, _ITEM * (MOST_ELEMENTS + 1)), "too-large"),
+        (with_element(0x00181030, b"A\\" * MOST_VALUE_BYTES), "too-large"),
+        (nested(MOST_DEPTH + 5), "too-large"),
+        (nested(MOST_DEPTH - 5), None),
+        (nested(10_000), "unreadable-header"),
+        (with_element(0x00181030, b"A\\" * 1000), None),
+    ],
+    ids=["items", "values", "deep", "less deep", "abysmal", "some values"],
+)
+def test_what_the_worker_parses_of_a_header_is_bounded(analysed, content, reason) -> None:
+    assert analysed(content).reason == reason
+
+
+@pytest.mark.parametrize(("number", "region"), [(32, (0, 0, 71, 71)), (33, (0, 0, 96, 80))])
+def test_so_many_regions_are_not_scored(analysed, number: int, region) -> None:
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType = 1, 1
+    item.RegionLocationMinX0 = item.RegionLocationMinY0 = 0
+    item.RegionLocationMaxX1 = item.RegionLocationMaxY1 = 70
+    assert analysed(changed(SequenceOfUltrasoundRegions=[item] * number)).region == region
 
 
 texts = st.text(max_size=80)
