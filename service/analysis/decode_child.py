@@ -75,9 +75,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         pixels = b""
         try:
             if number == 0:
-                header = _header(path)
-                require_moderate_header(header)
-                answer: dict[str, object] = {"frames": number_of_frames(header)}
+                answer: dict[str, object] = {"frames": _frames(path)}
             else:
                 frame = _decode(source, path, number)
                 pixels = frame.tobytes()
@@ -105,6 +103,18 @@ def _header(path: Path) -> Dataset:
     except Exception as error:  # the parser raises what it likes
         raise DecodeError("unreadable-header", "The data set cannot be parsed.") from error
     return header
+
+
+def _frames(path: Path) -> int:
+    """Number of Frames of a header that the worker may parse. Raises DecodeError."""
+    header = _header(path)
+    require_moderate_header(header)
+    try:
+        return number_of_frames(header)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:  # a VR that is none, or a text that is no number
+        raise DecodeError("unreadable-header", "The Number of Frames cannot be read.") from error
 
 
 class _Source:

@@ -44,7 +44,7 @@ def require_moderate_header(header: Dataset) -> None:
 
 def _items(data_set: Dataset, tag: BaseTag) -> list[Dataset]:
     """Of a sequence; nothing of another element. Raises DecodeError: too-large."""
-    element = data_set.get_item(tag)
+    element = data_set.get_item(tag, keep_deferred=True)
     vr = _value_representation(element)
     if vr not in ("SQ", "UN"):
         value = element.value

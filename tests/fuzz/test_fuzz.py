@@ -152,6 +152,25 @@ def test_what_the_worker_parses_of_a_header_is_bounded(analysed, content, reason
     assert analysed(content).reason == reason
 
 
+def with_plain_element(element: bytes) -> bytes:
+    """The explicit VR seed with one more element, in front of its Study Instance UID."""
+    seed = seeds()[PLAIN]
+    at = seed.index(struct.pack("<HH", 0x0020, 0x000D))
+    return seed[:at] + element + seed[at:]
+
+
+def test_an_empty_element_of_no_known_vr_kills_no_decoder(analysed) -> None:
+    element = struct.pack("<HH2sH", 0x0018, 0x1030, b"QQ", 0)
+    assert analysed(with_plain_element(element)).state is ImageState.ANALYSED
+
+
+def test_a_number_of_frames_of_no_known_vr_is_a_reason(analysed) -> None:
+    content = changed(NumberOfFrames=1)
+    at = content.index(struct.pack("<HH2s", 0x0028, 0x0008, b"IS")) + 4
+    content = content[:at] + b"QQ" + content[at + 2 :]
+    assert analysed(content).reason == "unreadable-header"
+
+
 @pytest.mark.parametrize(("number", "region"), [(32, (0, 0, 71, 71)), (33, (0, 0, 96, 80))])
 def test_so_many_regions_are_not_scored(analysed, number: int, region) -> None:
     item = Dataset()
