@@ -96,7 +96,7 @@ def _header(path: Path) -> Dataset:
         require_moderate_inflation(path)
         header = dcmread(path, stop_before_pixels=True)
         header["SOPClassUID"]  # what is no data set, or breaks off, is read as an empty one
-    except (DecodeError, MemoryError):
+    except DecodeError:
         raise
     except InvalidDicomError as error:
         raise DecodeError("not-dicom", "The file is not DICOM Part 10.") from error

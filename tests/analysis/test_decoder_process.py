@@ -32,11 +32,11 @@ def test_a_bomb_reaches_the_memory_limit_and_the_next_file_is_decoded(
     tissue: Dataset, saved: Saved
 ) -> None:
     good = saved(tissue, "good.dcm")
-    tissue.Rows = tissue.Columns = 60000
+    tissue.Rows = tissue.Columns = 8000
     tissue.PixelData = encapsulate([b"\0" * 64])
     tissue["PixelData"].is_undefined_length = True
     tissue.file_meta.TransferSyntaxUID = RLELossless
-    with Decoder(seconds=20, megabytes=256) as decoder:
+    with Decoder(seconds=20, megabytes=100) as decoder:
         with pytest.raises(DecodeError) as caught:
             decoder.frame(saved(tissue, "bomb.dcm"), 1)
         assert caught.value.code == "decode-memory"
