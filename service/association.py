@@ -227,7 +227,7 @@ def _end_without_request(event: evt.Event) -> None:
     pynetdicom would wait for its request until the ACSE timeout, and count it as an association.
     """
     if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+        event.assoc.dul.to_user_queue.put(None)
 
 
 def _connection(association: Association) -> socket.socket | None:

@@ -138,7 +138,7 @@ class Inflow:
         """Let the association see that its DUL has ended, also while it waits for a request."""
         association = self._association()
         if association is not None:
-            association.dul.to_user_queue.put(None)  # type: ignore[arg-type]
+            association.dul.to_user_queue.put(None)
 
     def _recv(self, count: int) -> bytearray:
         """In place of AssociationSocket.recv: the header of a PDU, then the rest of it.
