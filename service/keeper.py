@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 _MEASURE_SECONDS = 5.0
+_SIGNAL_SECONDS = 0.1
 
 _ILL_SECONDS = 60.0
 
@@ -172,7 +173,7 @@ def run(settings: Settings) -> int:
 
     Raises JournalError if it cannot start.
     """
-    # Blocked, for all threads: sigtimedwait() fetches them, and no handler interrupts a look.
+    # Blocked, for all threads: they stay pending until they are looked for, and interrupt no look.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     with ExitStack() as stack:
         spool = Spool(settings.spool_dir)
@@ -204,10 +205,15 @@ def run(settings: Settings) -> int:
 
 
 def _told_to_end(seconds: float) -> bool:
-    """Wait so long for a signal that ends us.
+    """Wait so long for a signal that ends us, which is blocked and stays pending.
 
-    Of a process that was stopped for longer than that, CPython's sigtimedwait() tells a signal
-    that never came.
+    Not by sigtimedwait(): of a process that was stopped for longer than that, CPython's tells a
+    signal that never came.
     """
-    told = signal.sigtimedwait(_ENDING, seconds)
-    return told is not None and told.si_signo in _ENDING
+    deadline = time.monotonic() + seconds
+    while not signal.sigpending() & set(_ENDING):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return False
+        time.sleep(min(remaining, _SIGNAL_SECONDS))
+    return True
