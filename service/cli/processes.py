@@ -6,6 +6,7 @@ import logging
 import resource
 import signal
 import time
+from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -90,8 +91,10 @@ def _settings(config: Path | None, role: str) -> Settings:
     # A core dump would hold images and secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     for path in settings.secret_files():
-        if path.exists() and path.stat().st_mode & 0o004:
-            log.warning("%s can be read by everybody on this machine", path)
+        # One that is missing, or beyond our rights, is told by whoever needs it.
+        with suppress(OSError):
+            if path.stat().st_mode & 0o004:
+                log.warning("%s can be read by everybody on this machine", path)
     return settings
 
 

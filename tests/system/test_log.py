@@ -7,10 +7,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import typer
 from pydicom import Dataset
 
+from service import keeper
+from service.cli import processes
 from service.log import fault, set_up_logging
 
 
@@ -103,3 +107,26 @@ def test_pydicom_quotes_no_value_if_it_is_imported_later(
     logging.getLogger("pydicom").setLevel(logging.WARNING)  # as its import does
     Dataset().StudyDate = "Doe^Jane"
     assert "Doe" not in capsys.readouterr().err
+
+
+def test_a_secret_that_everybody_can_read_is_named_and_one_out_of_reach_stops_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "run", lambda settings: 0)
+    (tmp_path / "open").touch(0o644)
+    (tmp_path / "closed").touch(0o600)
+    out_of_reach = "/" + 300 * "x"  # whoever asks: nothing is out of reach of root
+    text = ""
+    for number, path in enumerate(
+        (tmp_path / "open", tmp_path / "closed", tmp_path / "absent", out_of_reach)
+    ):
+        text += f'[[destinations]]\nname = "a{number}"\nurl = "https://a.example.org/"\n'
+        text += f'authentication = {{ type = "basic", user = "u", password_file = "{path}" }}\n'
+    (tmp_path / "secondread.toml").write_text(text)
+
+    with pytest.raises(typer.Exit) as ended:
+        processes.keeper(tmp_path / "secondread.toml")
+
+    assert ended.value.exit_code == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"WARNING keeper: {tmp_path}/open can be read by everybody" in line

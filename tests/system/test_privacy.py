@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode, encode_file_meta
+from redis import Redis
 
 from service.association import Acceptor
 from service.commitment.information import (
@@ -50,6 +52,8 @@ MARKS = {
     "OperatorsName": "ZZQOP",
 }
 REFUSED = "refused for ZZQMARK^PATIENT ZZQID4711"
+UIDS = "the journal's UIDs"
+"""The one place where UIDs may be; a patient's marks may not."""
 UID_COLUMNS = {
     *("sop_instance_uid", "study_instance_uid", "sop_class_uid", "transfer_syntax_uid"),
     *("uids", "transaction_uid", "awaited", "references"),
@@ -106,7 +110,7 @@ def write(data_set: Dataset, path: Path, uid: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has written, by place, and the UIDs of its images."""
+    """What a run has written, by place, and the UIDs of its images and results."""
 
     places: dict[str, bytes]
     uids: list[str]
@@ -154,11 +158,13 @@ def run(shared_up, small_model, eventually, tmp_path_factory) -> Iterator[Run]:
         other = generate_uid() if "belied" in name else None
         send_files([write(data_set, folder / "x.dcm", other)], service.peer, "SCANNER")
     _ask_for_commitment(service, one)
+    _send_garbage(service)
     service.signal("valkey-server", signal.SIGKILL)
     service.signal("analysis", signal.SIGKILL)
     eventually(lambda: not any(service.journal.counts().waiting.values()), SECONDS)
     eventually(lambda: all(service.works(name) for name in PROCESSES), SECONDS)
     places = collect(service, web)
+    uids += _uids_of_results(service.data_dir / "journal.sqlite3")
     states = {row.state for row in service.journal.images()}
     yield Run(places, uids, states)
     web.close()
@@ -184,6 +190,17 @@ def _no_information() -> Dataset:
     return information
 
 
+def _send_garbage(service: Up) -> None:
+    """Where a scanner speaks: no PDU at all, and data that no PDU announced."""
+    name = LATIN.encode()
+    for content in (name * 20, b"\x01\x00\x00\x00\x00\x40" + name * 5, b"\x04\x00" + name * 5):
+        with socket.create_connection(("127.0.0.1", service.ports["dicom"]), 10) as connection:
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+
+
 def collect(service: Up, web: WebServer) -> dict[str, bytes]:
     """All that can be read without the right to see patients."""
     status = subprocess.run(
@@ -193,6 +210,7 @@ def collect(service: Up, web: WebServer) -> dict[str, bytes]:
         check=False,
     )
     data = service.data_dir
+    journal, uids = _journal(data / "journal.sqlite3")
     names = "\n".join(str(path.relative_to(data)) for path in data.rglob("*"))
     pids = service.descendants()
     return {
@@ -202,7 +220,9 @@ def collect(service: Up, web: WebServer) -> dict[str, bytes]:
         "file names": names.encode(),
         "audit": _content(data / "audit"),
         "broker": _content(data / "broker"),
-        "journal": _journal(data / "journal.sqlite3"),
+        "broker's memory": _memory(service.ports["broker"]),
+        "journal": journal,
+        UIDS: uids,
         "HTTP paths": "\n".join(request.path for request in web.requests).encode(),
         "command lines": b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids),
         "environment": b"".join(Path(f"/proc/{pid}/environ").read_bytes() for pid in pids),
@@ -213,9 +233,31 @@ def _content(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def _journal(file: Path) -> bytes:
-    """Every value of every table, but of the columns that hold UIDs."""
-    found = []
+def _memory(port: int) -> bytes:
+    """All keys of the broker and what they hold: its files may hold it compressed."""
+    found: list[object] = []
+    with Redis(port=port) as broker:
+        for key in broker.scan_iter():
+            match broker.type(key):
+                case b"string":
+                    held: object = broker.get(key)
+                case b"list":
+                    held = broker.lrange(key, 0, -1)
+                case b"set":
+                    held = broker.smembers(key)
+                case b"hash":
+                    held = broker.hgetall(key)
+                case b"zset":
+                    held = broker.zrange(key, 0, -1)
+                case other:
+                    raise AssertionError(f"a key of type {other!r} would not be searched")
+            found += [key, held]
+    return repr(found).encode()
+
+
+def _journal(file: Path) -> tuple[bytes, bytes]:
+    """Every value of every table: those of other columns, and those of columns that hold UIDs."""
+    others, uids = [], []
     with sqlite3.connect(file) as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master")]
         for table in tables:
@@ -224,12 +266,18 @@ def _journal(file: Path) -> bytes:
             cursor = connection.execute(f'SELECT * FROM "{table}"')
             columns = [column[0] for column in cursor.description]
             for row in cursor:
-                found += [
-                    str(value)
-                    for column, value in zip(columns, row, strict=True)
-                    if column not in UID_COLUMNS
-                ]
-    return "\n".join(found).encode()
+                for column, value in zip(columns, row, strict=True):
+                    (uids if column in UID_COLUMNS else others).append(str(value))
+    return "\n".join(others).encode(), "\n".join(uids).encode()
+
+
+def _uids_of_results(file: Path) -> list[str]:
+    with sqlite3.connect(file) as connection:
+        return [
+            uid
+            for (uids,) in connection.execute("SELECT uids FROM result")
+            for uid in json.loads(uids)
+        ]
 
 
 def unfolded(content: bytes) -> bytes:
@@ -273,7 +321,9 @@ def test_no_mark_of_a_patient_is_anywhere(run: Run) -> None:
 
 
 def test_no_uid_of_an_image_is_where_people_look(run: Run) -> None:
-    assert leaks(run.places, run.uids) == []
+    elsewhere = {place: content for place, content in run.places.items() if place != UIDS}
+    assert leaks(elsewhere, run.uids) == []
+    assert leaks(run.places, run.uids), "the UIDs are not those that the journal has"
 
 
 def test_what_is_planted_is_found(run: Run) -> None:
@@ -298,7 +348,8 @@ def test_no_process_of_ours_dumps_core(shared_up, small_model, eventually) -> No
     service = shared_up(small_model)
     service.start()
     eventually(service.is_ready, SECONDS)
-    for name in PROCESSES:
-        limits = Path(f"/proc/{service.children()[name]}/limits").read_text()
-        (line,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
-        assert line.split()[4] == "0", name
+    for name in (*PROCESSES, "valkey-server"):
+        for pid in service.descendants(name):
+            limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+            (line,) = (line for line in limits if line.startswith("Max core file size"))
+            assert line.split()[4] == "0", name
