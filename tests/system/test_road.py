@@ -238,10 +238,12 @@ def test_the_pacs_has_every_result_and_nothing_waits(road, every_file) -> None:
         "analysis": 0,
         "delivery": 0,
         "summary": sum(status["studies"].values()),
+        "commitment": 0,
     }
     delivered = sum(1 for row in rows if row.outcome and row.outcome.objects)
     assert status["deliveries"]["pacs-0"] == {
         "pending": 0,
+        "stored": 0,
         "delivered": delivered,
         "failed": 0,
         "cancelled": 0,
