@@ -35,7 +35,12 @@ class Silence:
             for child in children:
                 pid = child.pid
                 if pid is not None:
-                    self._note(pid, self._answers(child))
+                    self._note(pid, answers=self._answers(child))
+
+    def heard(self, child: Child) -> None:
+        """Somebody else had an answer of it."""
+        if child.pid is not None:
+            self._note(child.pid, answers=True)
 
     def _answers(self, child: Child) -> bool:
         """Not its health: that asks the journal, whose database may be what hangs."""
@@ -48,7 +53,7 @@ class Silence:
         since = self._silent_since.get(child.pid or 0)
         return since is not None and time.monotonic() - since > self._limit
 
-    def _note(self, pid: int, answers: bool) -> None:
+    def _note(self, pid: int, *, answers: bool) -> None:
         """A question that was asked too early, or while we were frozen ourselves, proves nothing:
         silence begins with one that a process did not answer which had answered before, or which
         has had all the time that a start may take."""

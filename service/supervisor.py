@@ -53,6 +53,9 @@ class Supervisor:
         self._hurry = threading.Event()
         self._ended = threading.Event()
         self._failure: str | None = None
+        self._silence = Silence(
+            self.settings.monitoring.silent_seconds, Broker(self.settings.broker_url).answers
+        )
 
     def start(self) -> None:
         """Start everything; it returns before all of it is ready.
@@ -82,14 +85,16 @@ class Supervisor:
         process says that it cannot run as configured. What runs is still to be stopped then.
         """
         deadline = time.monotonic() + timeout
-        waiting = [child.program for group in self._groups for child in group]
+        waiting = [child for group in self._groups for child in group]
         while waiting and not self._stopping.is_set():
             if self._failure:
                 raise ConfigurationError(self._failure)
             if time.monotonic() > deadline:
-                names = ", ".join(program.name for program in waiting)
+                names = ", ".join(child.program.name for child in waiting)
                 raise SupervisorError(f"not ready after {timeout:.0f} s: {names}; see the log")
-            waiting = [program for program in waiting if not _healthy(program.health_url)]
+            for child in [child for child in waiting if _healthy(child.program.health_url)]:
+                self._silence.heard(child)
+                waiting.remove(child)
             self._stopping.wait(_LOOK_SECONDS)
 
     def wait(self) -> None:
@@ -143,17 +148,15 @@ class Supervisor:
         if self._broker:
             self._broker.keep_alive()
             self._wait_for_broker()
-        broker = Broker(self.settings.broker_url)
-        silence = Silence(self.settings.monitoring.silent_seconds, broker.answers)
         threading.Thread(
-            target=silence.listen,
+            target=self._silence.listen,
             args=(self._children(), self._stopping),
             name="listener",
             daemon=True,
         ).start()
         while not self._stopping.is_set():
             for child in self._children():
-                if silence.is_too_long(child):
+                if self._silence.is_too_long(child):
                     child.kill_for("answers nothing any more")
                 if child.keep_alive() == BAD_CONFIGURATION:
                     self._failure = f"{child.program.name} cannot run as configured; see the log"
