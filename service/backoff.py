@@ -1,6 +1,8 @@
-"""How long to wait before the next try; pure, shared by analysis and delivery."""
+"""How long to wait before the next try, shared by all that is tried again."""
 
 from __future__ import annotations
+
+import random
 
 from service.config import RetrySettings
 
@@ -16,3 +18,8 @@ def wait_seconds(attempt: int, retry: RetrySettings, jitter: float) -> float:
     doubled = retry.first_seconds * 2.0 ** min(attempt - 1, 30)
     longest = max(retry.first_seconds, retry.longest_seconds)
     return max(retry.first_seconds, min(longest, doubled) * (1 - jitter / 2))
+
+
+def spread_wait(attempt: int, retry: RetrySettings) -> float:
+    """As ``wait_seconds``, with a jitter of chance."""
+    return wait_seconds(attempt, retry, random.random())  # noqa: S311 - it protects nothing

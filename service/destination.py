@@ -24,6 +24,7 @@ AeTitle = Annotated[
 ]
 """PS3.5 section 6.2: spaces around it mean nothing, and it is not made of spaces alone."""
 Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SeriesNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 SeriesDescription = Annotated[str, StringConstraints(max_length=64, pattern=r"^[ -\[\]-~]*$")]
 
@@ -123,7 +124,7 @@ class DimseDestination(_Destination):
     ae_title: AeTitle
     tls: ClientTls | None = None
     storage_commitment: bool = False
-    commitment_timeout: float = Field(default=3600, gt=0, allow_inf_nan=False)
+    commitment_timeout: Seconds = 3600
 
     @property
     def address(self) -> str:

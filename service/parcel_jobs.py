@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 
-from service.backoff import wait_seconds
+from service.backoff import spread_wait
 from service.config import RetrySettings
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import BrokerUnavailable
@@ -25,7 +24,7 @@ def after_fault(
         return str(error), None
     if attempt >= retry.analysis_attempts:
         return words, None
-    return words, wait_seconds(attempt, retry, random.random())  # noqa: S311 it spreads retries
+    return words, spread_wait(attempt, retry)
 
 
 def publish(

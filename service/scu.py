@@ -136,7 +136,7 @@ def echo(peer: Peer, calling_ae_title: str) -> int | None:
     with associated(peer, calling_ae_title, contexts) as association:
         if not association.is_established:
             raise AssociationFailed(f"{peer} does not support C-ECHO")
-        return _status(association.send_c_echo())
+        return status_of(association.send_c_echo())
 
 
 class StoreAssociation:
@@ -162,7 +162,7 @@ class StoreAssociation:
             )
         except RuntimeError:  # pynetdicom's, where the association is no longer established
             return SendOutcome(item.path, uid, Answer.NOT_SENT)
-        status = _status(response)
+        status = status_of(response)
         answer = Answer.NO_ANSWER if status is None else Answer.STATUS
         return SendOutcome(item.path, uid, answer, status)
 
@@ -312,6 +312,7 @@ def _why_not(association: Association, peer: Peer, connected: bool) -> str:
     return f"{peer} did not answer the association request"
 
 
-def _status(response: Dataset) -> int | None:
+def status_of(response: Dataset) -> int | None:
+    """Of a DIMSE response; None if there came none."""
     status = response.get("Status")
     return None if status is None else int(status)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
 from pynetdicom.dsutils import split_dataset
 
 from service.commitment.verdict import content_of
@@ -120,10 +119,9 @@ def _described(key: str, path: Path) -> ReceivedImage:
         return unreadable
     size_bytes, digest = content
     try:
-        meta = read_file_meta_info(path)
+        meta, offset = split_dataset(path)
         sop_class_uid, uid = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
         transfer_syntax_uid = str(meta.TransferSyntaxUID)
-        _, offset = split_dataset(path)
         with path.open("rb") as stream:
             stream.seek(offset)
             head = stream.read(_HEAD_BYTES)

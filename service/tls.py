@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.config import ConfigurationError, IngestTls
+from service.config import ConfigurationError
 from service.destination import ClientTls
+from service.ingest.settings import IngestTls
 
 log = logging.getLogger(__name__)
 

@@ -44,7 +44,6 @@ class Outcome(IntEnum):
 
     SUCCESS = 0
     MINOR_FAILURE = 4
-    SERIOUS_FAILURE = 8
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 
@@ -23,6 +24,8 @@ SOME_NOT_COMMITTED = 2
 
 MAX_REFERENCES = 10_000
 
+_Read = TypeVar("_Read")
+
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -37,6 +40,16 @@ class Report:
     transaction_uid: str
     committed: frozenset[str]
     failed: Mapping[str, int]
+
+
+def decoded(read: Callable[[], _Read]) -> _Read:
+    """What ``read`` makes of a message. Raises UnreadableInformation, whatever pydicom raises."""
+    try:
+        return read()
+    except UnreadableInformation:
+        raise
+    except Exception:  # noqa: BLE001
+        raise UnreadableInformation("it cannot be decoded") from None
 
 
 def action_information(transaction_uid: str, references: Sequence[Reference]) -> Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +10,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_role
 from pynetdicom.association import Association
 
-from service.backoff import wait_seconds
+from service.backoff import spread_wait
 from service.commitment.information import PUSH_MODEL, PUSH_MODEL_INSTANCE, event_information
 from service.commitment.verdict import failures
 from service.config import Settings
@@ -21,7 +20,7 @@ from service.journal.lease import keep_alive
 from service.journal.records import CommitmentJob, CommitmentRequest
 from service.log import fault
 from service.monitoring.metrics import Metrics
-from service.scu import AssociationFailed, Peer, associated
+from service.scu import AssociationFailed, Peer, associated, status_of
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -109,8 +108,7 @@ class Reporter:
     def _retry_in(self, job: CommitmentJob, peer: Peer | None) -> float | None:
         if peer is None or datetime.now(UTC) - job.received_at > _TOLD_FOR:
             return None
-        jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
-        return wait_seconds(job.attempt, self._retry, jitter)
+        return spread_wait(job.attempt, self._retry)
 
     def _by_new_association(self, peer: Peer) -> Send:
         def send(event_type: int, information: Dataset) -> int | None:
@@ -142,8 +140,7 @@ def send_on(association: Association, event_type: int, information: Dataset) -> 
         )
     except RuntimeError:  # pynetdicom's, where the association is no longer established
         raise AssociationFailed("the association has ended") from None
-    status = response.get("Status")
-    return None if status is None else int(status)
+    return status_of(response)
 
 
 def _send(send: Send, event_type: int, information: Dataset) -> str | None:

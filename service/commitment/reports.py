@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 
-from service.backoff import wait_seconds
-from service.commitment.information import Report, UnreadableInformation, read_event
+from service.backoff import spread_wait
+from service.commitment.information import Report, UnreadableInformation, decoded, read_event
 from service.config import RetrySettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import AwaitedCommitment
@@ -36,7 +35,7 @@ class Reports:
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Handler of EVT_N_EVENT_REPORT: status and no reply."""
         try:
-            report = _read(event)
+            report = decoded(lambda: read_event(event.event_information))
         except UnreadableInformation as error:
             self._count("unreadable")
             log.warning("a commitment report is not readable: %s", error)
@@ -71,8 +70,7 @@ class Reports:
             f" ({', '.join(reasons)})"
         )
         given_up = delivery.refusals + 1 >= self._retry.refusals
-        jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
-        retry_in = None if given_up else wait_seconds(delivery.attempts, self._retry, jitter)
+        retry_in = None if given_up else spread_wait(delivery.attempts, self._retry)
         if self._journal.record_not_committed(
             delivery.parcel, report.transaction_uid, error, retry_in
         ):
@@ -83,12 +81,3 @@ class Reports:
 
     def _count(self, outcome: str) -> None:
         self._metrics.commitments.labels(outcome).inc()
-
-
-def _read(event: evt.Event) -> Report:
-    try:
-        return read_event(event.event_information)
-    except UnreadableInformation:
-        raise
-    except Exception:  # noqa: BLE001 whatever pydicom finds in it
-        raise UnreadableInformation("it cannot be decoded") from None

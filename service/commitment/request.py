@@ -15,7 +15,7 @@ from service.commitment.information import (
     action_information,
 )
 from service.journal.records import Reference
-from service.scu import AssociationFailed, Peer, associated
+from service.scu import AssociationFailed, Peer, associated, status_of
 
 _POLL_SECONDS = 0.1
 
@@ -54,7 +54,7 @@ def ask(
             )
         except RuntimeError:  # pynetdicom's, where the association is no longer established
             raise AssociationFailed(f"{peer} ended the association") from None
-        status = response.get("Status")
+        status = status_of(response)
         if status is None:
             raise AssociationFailed(f"{peer} did not answer the request for commitment")
         if status != 0:

@@ -76,11 +76,12 @@ class Deliverer:
         with keep_alive(
             lambda: self._journal.renew_delivery(job, self._lease_seconds), self._lease_seconds / 3
         ):
-            verdict, words, stored = self._send(job, destination)
-            if stored and not job.awaited:
-                self._trail.write(self._transfer(job, destination, verdict, words, stored))
-            if verdict is Verdict.STORED and question is not None:
-                verdict, words = self._ask(question, job, stored)
+            if job.awaited and question is not None:
+                verdict, words = question.ask(job)
+            elif job.awaited:  # the destination no longer commits, and has what it has
+                verdict, words = Verdict.STORED, ""
+            else:
+                verdict, words = self._deliver(job, destination, question)
         self._metrics.delivery_seconds.labels(destination_name).observe(time.monotonic() - started)
         if verdict is not Verdict.STORED:
             jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
@@ -110,24 +111,22 @@ class Deliverer:
             words,
         )
 
-    def _ask(
-        self, question: Question, job: DeliveryJob, stored: tuple[Reference, ...]
+    def _deliver(
+        self, job: DeliveryJob, destination: Destination, question: Question | None
     ) -> tuple[Verdict, str]:
-        """As ``Question.ask``; what is stored is recorded before."""
-        if job.awaited:
-            return question.ask(job)
-        asking = self._journal.record_stored(job, stored, self._lease_seconds)
+        """Send, and where the destination commits, record that before it is asked to."""
+        verdict, words, sent = self._send(job, destination)
+        if sent:
+            self._trail.write(self._transfer(job, destination, verdict, words, sent))
+        if verdict is not Verdict.STORED or question is None:
+            return verdict, words
+        asking = self._journal.record_stored(job, sent, self._lease_seconds)
         return question.ask(asking) if asking else (Verdict.RETRY, "another worker has sent it")
 
     def _send(
         self, job: DeliveryJob, destination: Destination
     ) -> tuple[Verdict, str, tuple[Reference, ...]]:
-        """All objects on one way, unless they are there and only their commitment is not.
-
-        Returns the verdict, what went wrong in words, and what was sent.
-        """
-        if job.awaited:
-            return Verdict.STORED, "", job.awaited
+        """All objects on one way: the verdict, what went wrong in words, and what was sent."""
         folder = self._spool.results_folder(job.parcel)
         try:
             objects = [storage_object(folder / name) for name in job.objects]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from pydicom.uid import generate_uid
 
 from service.commitment.reports import Reports
@@ -16,8 +14,6 @@ from service.journal.journal import Journal
 from service.journal.records import DeliveryJob
 from service.monitoring.metrics import Metrics
 from service.scu import AssociationFailed
-
-log = logging.getLogger(__name__)
 
 _STAY_SECONDS = 2.0
 """For a report on the same association; afterwards the destination must call us."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from service.config import IngestSettings, PeerRule
+from service.ingest.settings import IngestSettings, PeerRule
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _BURST_SECONDS = 4.0

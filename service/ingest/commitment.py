@@ -19,6 +19,7 @@ from service.commitment.information import (
     PUSH_MODEL_INSTANCE,
     REQUEST_COMMITMENT,
     UnreadableInformation,
+    decoded,
     read_action,
 )
 from service.commitment.reporter import Reporter, send_on
@@ -91,12 +92,9 @@ class CommitmentScp:
             return _NO_SUCH_ACTION
         peer = event.assoc.requestor
         try:
-            transaction_uid, references = read_action(event.action_information)
+            transaction_uid, references = decoded(lambda: read_action(event.action_information))
         except UnreadableInformation as error:
             log.warning("a request for commitment is not readable: %s", error)
-            return _INVALID_ARGUMENT
-        except Exception:  # noqa: BLE001 whatever pydicom finds in it
-            log.warning("a request for commitment cannot be decoded")
             return _INVALID_ARGUMENT
         request = CommitmentRequest(
             peer.ae_title.strip(), str(peer.address), transaction_uid, references

@@ -14,9 +14,9 @@ from pynetdicom.association import Association
 
 from service.audit.messages import Node, security_alert
 from service.audit.trail import AuditTrail
-from service.config import IngestSettings
 from service.ingest.access import Access, Rate
 from service.ingest.inflow import Budget, Excess, Inflow
+from service.ingest.settings import IngestSettings
 from service.monitoring.metrics import Metrics
 from service.tls import ServerTls
 

@@ -18,7 +18,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
-from service.config import IngestSettings
+from service.ingest.settings import IngestSettings
 
 _ABORT = b"\x07\0\0\0\0\x04\0\0\x02\x06"
 """A-ABORT by the service provider: invalid PDU parameter value (PS3.8 section 9.3.8)."""
@@ -52,9 +52,9 @@ class Budget:
         with self._lock:
             self._inflows.add(inflow)
 
-    def has_room(self, size: int) -> bool:
+    def is_spent(self) -> bool:
         with self._lock:
-            return size + sum(each.held for each in self._inflows if each.is_open) <= self._limit
+            return sum(each.held for each in self._inflows if each.is_open) > self._limit
 
 
 @dataclass
@@ -222,7 +222,7 @@ class Inflow:
                 if message.excess is None:
                     if message.size > self._settings.max_object_bytes:
                         message.excess = Excess.OBJECT
-                    elif not self._budget.has_room(0):
+                    elif self._budget.is_spent():
                         message.excess = Excess.MEMORY
             is_dropped = message.excess is not None and not is_command
             kept.append([context_id, bytes(data[:1] if is_dropped else data)])

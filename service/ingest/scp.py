@@ -22,12 +22,12 @@ from service.association import Acceptor, application_entity
 from service.audit.messages import Message, Node, Outcome, instances_transferred
 from service.audit.trail import AuditTrail
 from service.commitment.information import PUSH_MODEL
-from service.config import IngestSettings
 from service.ingest.background_publisher import BackgroundPublisher
 from service.ingest.commitment import CommitmentScp
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
 from service.ingest.guard import Guard
 from service.ingest.inflow import Excess
+from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, insert, select, update
 
 from service.journal import jobs, states
+from service.journal.database import batches
 from service.journal.records import CommitmentJob, CommitmentRequest, KeptImage, Reference
 from service.journal.schema import commitment, image
-
-_UIDS_A_QUERY = 500
 
 
 def record(
@@ -96,11 +95,9 @@ def kept(connection: Connection, references: Sequence[Reference]) -> dict[str, K
     """By SOP Instance UID the newest content."""
     uids = sorted({uid for _, uid in references})
     newest: dict[str, KeptImage] = {}
-    for start in range(0, len(uids), _UIDS_A_QUERY):
+    for some in batches(uids):
         rows = connection.execute(
-            select(image)
-            .where(image.c.sop_instance_uid.in_(uids[start : start + _UIDS_A_QUERY]))
-            .order_by(image.c.revision)
+            select(image).where(image.c.sop_instance_uid.in_(some)).order_by(image.c.revision)
         )
         for row in rows:
             newest[row.sop_instance_uid] = KeptImage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 _POSTGRESQL = "postgresql+psycopg"
+_VALUES_A_QUERY = 500
 _LOCK_SECONDS = 30
 """How long a transaction waits for another one to end before it gives up."""
 
@@ -95,6 +96,12 @@ class Database:
 
     def close(self) -> None:
         self._writer.dispose()
+
+
+def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many values at a time as one query may name."""
+    for start in range(0, len(values), _VALUES_A_QUERY):
+        yield values[start : start + _VALUES_A_QUERY]
 
 
 def _parse(url: str) -> URL:

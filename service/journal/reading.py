@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, Select, Text, cast, func, or_, select
 
 from service.journal import jobs
+from service.journal.database import batches
 from service.journal.parcels import image_parcel, summary_parcel
 from service.journal.records import (
     AnalysisOutcome,
@@ -23,8 +24,6 @@ from service.journal.records import (
     StudyState,
 )
 from service.journal.schema import commitment, delivery, image, result, study, summary
-
-_VALUES_A_QUERY = 500
 
 
 def keys_of(connection: Connection, sop_instance_uid: str) -> list[str]:
@@ -61,8 +60,7 @@ def _may_come(connection: Connection) -> set[str]:
 
 def _known(connection: Connection, column: Column[Any], values: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for start in range(0, len(values), _VALUES_A_QUERY):
-        some = values[start : start + _VALUES_A_QUERY]
+    for some in batches(values):
         found |= set(connection.execute(select(column).where(column.in_(some))).scalars())
     return found
 

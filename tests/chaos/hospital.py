@@ -15,7 +15,7 @@ from service.journal.records import ImageState
 from tests.chaos.archive import MoodyArchive
 from tests.conftest import Orthanc, RedisServer, _free_port, wait_until
 from tests.journal.conftest import PostgreSQL
-from tests.system.conftest import PROCESSES, Up
+from tests.system.conftest import PROCESSES, Up, _descendants_of
 
 SITE = Path(__file__).with_name("site")
 EMBEDDED, SERVERS = "embedded", "servers"
@@ -61,7 +61,7 @@ class Database(PostgreSQL):
     def kill(self) -> None:
         """The server and all of its sessions (SIGKILL)."""
         assert self._server is not None
-        pids = _descendants(self._server.pid)
+        pids = _descendants_of(self._server.pid)
         self._server.kill()
         for pid in pids:
             _signal(pid, signal.SIGKILL)
@@ -69,7 +69,7 @@ class Database(PostgreSQL):
 
     def signal(self, number: signal.Signals) -> None:
         assert self._server is not None
-        for pid in [self._server.pid, *_descendants(self._server.pid)]:
+        for pid in [self._server.pid, *_descendants_of(self._server.pid)]:
             _signal(pid, number)
 
 
@@ -233,11 +233,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
-
-
-def _descendants(pid: int) -> list[int]:
-    found = subprocess.run(
-        ["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False
-    )
-    children = [int(text) for text in found.stdout.split()]
-    return children + [each for child in children for each in _descendants(child)]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydicom.uid import generate_uid
@@ -287,22 +287,19 @@ def _run(
         raise typer.Exit(1)
 
 
+Count = Annotated[int, typer.Option(min=1, help="How many.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same ones.")]
+Folder = Annotated[str, typer.Option(help="Where report and failures go.")]
+
+
 @app.command()
-def files(
-    count: int = typer.Option(2000, min=1, help="How many files."),
-    seed: int = typer.Option(1, help="The same seed makes the same files."),
-    folder: str = typer.Option("build/fuzz", help="Where report and failures go."),
-) -> None:
+def files(count: Count = 2000, seed: Seed = 1, folder: Folder = "build/fuzz") -> None:
     """Hostile DICOM files through the analysis."""
     _run("files", fuzz_files, count, seed, folder)
 
 
 @app.command()
-def sessions(
-    count: int = typer.Option(2000, min=1, help="How many sessions."),
-    seed: int = typer.Option(1, help="The same seed makes the same sessions."),
-    folder: str = typer.Option("build/fuzz", help="Where report and failures go."),
-) -> None:
+def sessions(count: Count = 2000, seed: Seed = 1, folder: Folder = "build/fuzz") -> None:
     """Hostile network sessions against a running ingest."""
     _run("sessions", fuzz_sessions, count, seed, folder)
 

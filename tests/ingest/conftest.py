@@ -14,9 +14,10 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import encode, encode_file_meta
 
 from service.audit.trail import AuditTrail
-from service.config import IngestSettings, Settings
+from service.config import Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
+from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal
 from service.journal.records import ImageRow
 from service.monitoring.metrics import Metrics

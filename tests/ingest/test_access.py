@@ -16,9 +16,9 @@ from pynetdicom.dsutils import encode
 
 from service.audit.messages import Node
 from service.audit.trail import AuditTrail
-from service.config import IngestSettings, PeerRule
 from service.ingest.access import Access, Rate
 from service.ingest.guard import Guard
+from service.ingest.settings import IngestSettings, PeerRule
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
 from service.scu import echo, send_files

@@ -17,8 +17,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from service.cli import scu as cli
-from service.config import ConfigurationError, IngestTls
+from service.config import ConfigurationError
 from service.destination import ClientTls
+from service.ingest.settings import IngestTls
 from service.scu import AssociationFailed, Peer, echo, send_files
 from service.tls import ServerTls
 from tests.authority import Authority, openssl
@@ -356,7 +357,7 @@ def test_a_key_with_a_password_is_refused_and_nobody_is_asked(
     )
     assert made.returncode == 0, made.stderr
     program = (
-        "import sys; from pathlib import Path; from service.config import IngestTls;"
+        "import sys; from pathlib import Path; from service.ingest.settings import IngestTls;"
         "from service.tls import ServerTls; a = [Path(x) for x in sys.argv[1:]];"
         "ServerTls(IngestTls(certificate=a[0], key=a[1], ca_file=a[2]))"
     )

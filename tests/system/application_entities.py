@@ -12,9 +12,10 @@ from pynetdicom.dsutils import encode, encode_file_meta
 from dicom_sr.part10 import file_meta
 from service.association import Acceptor
 from service.audit.trail import AuditTrail
-from service.config import IngestSettings, Settings
+from service.config import Settings
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
+from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
 from service.scu import Peer, send_files

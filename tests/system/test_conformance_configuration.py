@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.config import (
-    DeliverySettings,
-    IngestSettings,
-    IngestTls,
-    PeerRule,
-    ResultSettings,
-    RetrySettings,
-    Settings,
-    SyslogSettings,
-)
+from service.config import DeliverySettings, ResultSettings, RetrySettings, Settings, SyslogSettings
 from service.destination import (
     BasicAuthentication,
     CharacterSet,
@@ -22,6 +13,7 @@ from service.destination import (
     OAuth2Authentication,
     StowDestination,
 )
+from service.ingest.settings import IngestSettings, IngestTls, PeerRule
 
 from .created_objects import created_objects
 from .statement import character_set_rows, column, setting_rows, tables
