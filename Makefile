@@ -10,6 +10,8 @@ FILES ?=
 SESSIONS ?=
 MINUTES ?=
 ONCE ?=
+ONLY ?=
+QUICK ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check debian-packages chaos soak fuzz bench clean
@@ -62,8 +64,8 @@ fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [F
 	$(TESTING)/bin/python -m tests.fuzz files --count $(or $(FILES),2000) --seed $(or $(SEED),1)
 	$(TESTING)/bin/python -m tests.fuzz sessions --count $(or $(SESSIONS),2000) --seed $(or $(SEED),1)
 
-bench: $(TESTING)/.ready ## measure what docs/measured.md says
-	$(TESTING)/bin/python -m tests.bench
+bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=ingest] [QUICK=1]
+	$(TESTING)/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 clean: ## remove environments and build products
 	rm -rf $(RUNTIME) $(TESTING) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -19,7 +19,7 @@ _TETHER = Path(__file__).with_name("tether.py")
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 30.0
-_LIVED_WELL = 60.0
+_LIVED_WELL = 10.0
 
 
 @dataclass(frozen=True)

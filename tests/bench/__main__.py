@@ -1,43 +1,40 @@
-"""Prints the table, and writes it to ``build/bench/report.json``."""
+"""``make bench``: every part in turn, or those that ``--only`` names."""
 
 from __future__ import annotations
 
-import json
-import os
+import importlib
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from tests.bench import cam, results, road
+from tests.bench import report
+from tests.bench.figure import Figure
+
+PARTS = ("results", "startup", "road", "inference", "ingest", "delivery", "growth")
+"""Each is a module here whose ``measure(scratch, quick)`` returns its figures."""
 
 
 def bench(
-    size: int = typer.Option(1024, help="Edge of the network's input in pixels."),
-    rounds: int = typer.Option(9, help="Rounds of the CAM's measurement."),
-    images: int = typer.Option(30, help="Images on the road."),
-    objects: int = typer.Option(50, help="Rounds of the result objects' measurement."),
+    only: list[str] = typer.Option([], help=f"Of {', '.join(PARTS)}; may be given again."),
+    quick: bool = typer.Option(False, help="Few rounds: shows that it works, proves nothing."),
+    out: Path = typer.Option(Path("build/bench"), help="Folder of report.json."),
+    page: Path = typer.Option(Path("docs/measured.md"), help="Whose tables are replaced."),
 ) -> None:
-    """Measure the CAM's cost, the result objects' and the road's overhead on this machine."""
+    """Measure SecondRead against its peers on this machine, side by side in one run."""
+    unknown = [name for name in only if name not in PARTS]
+    if unknown:
+        raise typer.BadParameter(f"no such part: {', '.join(unknown)}", param_hint="--only")
     console = Console()
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        figures = results.measure(objects)
-        figures += cam.measure(Path(scratch), size, rounds)
-        figures += road.measure(Path(scratch), images)
-    table = Table("figure", "value", "goal", "met", "from")
-    for figure in figures:
-        met = "yes" if figure.met else "no"
-        table.add_row(figure.name, f"{figure.value:.3g}", figure.goal, met, figure.detail)
-    console.print(table)
-    console.print(f"load average before: {load:.2f} on {os.cpu_count()} cores")
-    report = Path("build/bench/report.json")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{**asdict(figure), "met": figure.met} for figure in figures]
-    report.write_text(json.dumps({"load_before": load, "figures": rows}, indent=2))
+    for part in only or PARTS:
+        with tempfile.TemporaryDirectory(prefix="secondread-bench-") as scratch:
+            module = importlib.import_module(f"tests.bench.{part}")
+            figures: list[Figure] = module.measure(Path(scratch), quick=quick)
+        report.keep(part, figures, out)
+        report.show(part, figures, console)
+        if not quick:
+            report.publish(part, figures, page)
 
 
 if __name__ == "__main__":
