@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,13 +18,19 @@ PARTS = ("results", "startup", "road", "inference", "ingest", "delivery", "growt
 
 
 def bench(
-    only: list[str] = typer.Option([], help=f"Of {', '.join(PARTS)}; may be given again."),
-    quick: bool = typer.Option(False, help="Few rounds: shows that it works, proves nothing."),
-    out: Path = typer.Option(Path("build/bench"), help="Folder of report.json."),
-    page: Path = typer.Option(Path("docs/measured.md"), help="Whose tables are replaced."),
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(PARTS)}; may be given again.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few rounds: shows that it works, proves nothing.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of report.json.")] = Path("build/bench"),
+    page: Annotated[Path, typer.Option(help="Whose tables are replaced.")] = Path(
+        "docs/measured.md"
+    ),
 ) -> None:
     """Measure SecondRead against its peers on this machine, side by side in one run."""
-    unknown = [name for name in only if name not in PARTS]
+    unknown = [name for name in only or () if name not in PARTS]
     if unknown:
         raise typer.BadParameter(f"no such part: {', '.join(unknown)}", param_hint="--only")
     console = Console()

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from service.demo import demonstration, packaged_ultrasound
 from service.journal.records import ImageState
-from tests.bench.result import Figure
+from tests.bench.figure import Figure
 
 
 def measure(scratch: Path, images: int) -> list[Figure]:

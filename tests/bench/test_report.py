@@ -26,7 +26,8 @@ def test_a_part_that_runs_again_replaces_its_own_rows_alone(tmp_path: Path) -> N
     rows = json.loads((tmp_path / "report.json").read_text())
     assert [row["name"] for row in rows] == ["new", "road"]
     assert {"name", "value", "unit", "peer", "ratio", "goal", "met"} <= rows[0].keys()
-    assert rows[0]["ratio"] == 3 and rows[0]["met"] is True
+    assert rows[0]["ratio"] == 3
+    assert rows[0]["met"] is True
 
 
 def test_a_table_is_replaced_between_its_marks(tmp_path: Path) -> None:
@@ -36,6 +37,8 @@ def test_a_table_is_replaced_between_its_marks(tmp_path: Path) -> None:
     publish("ingest", [Figure("new", 3, "s", "≤ 2", load=0.5)], page)
     text = page.read_text()
     assert "| new | 3 s |  |  | ≤ 2 | **no** | 0.5 |" in text
-    assert "old" not in text and other in text and text.startswith("before\n")
+    assert "old" not in text
+    assert other in text
+    assert text.startswith("before\n")
     with pytest.raises(ValueError, match="growth"):
         publish("growth", [], page)

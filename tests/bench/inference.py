@@ -18,7 +18,7 @@ from rich.progress import track
 from model_export.export import export_onnx
 from model_export.network import MALIGNANT, Classifier
 from service.analysis.onnx_runtime import ort
-from tests.bench.result import Figure
+from tests.bench.figure import Figure
 
 
 def _session(path: Path) -> ort.InferenceSession:
