@@ -84,7 +84,8 @@ class AnalysisSettings(Section):
     require_gpu: refuse to start where the session runs on the CPU.
     threads: ONNX Runtime intra-op threads; 0 lets it choose.
     spinning: let idle threads of ONNX Runtime spin (faster alone, bad on a shared host).
-    concurrency: tasks a worker holds at the same time (they share one session).
+    concurrency: tasks a worker holds at the same time (they share one session), so that one image
+        is decoded and reported while another is scored.
     frame_stride: of a cine, score each n-th frame.
     max_frames: of a cine, score at most so many (evenly spread).
     decode_seconds, decode_megabytes: limits of the child process that decodes.
@@ -101,7 +102,7 @@ class AnalysisSettings(Section):
     require_gpu: bool = False
     threads: int = Field(default=0, ge=0)
     spinning: bool = False
-    concurrency: int = Field(default=1, ge=1)
+    concurrency: int = Field(default=2, ge=1)
     frame_stride: int = Field(default=5, ge=1)
     max_frames: int = Field(default=64, ge=1)
     decode_seconds: Seconds = 60
