@@ -101,7 +101,7 @@ def _variant(manifest: Manifest) -> list[str]:
         f"## Variant: {variant.kind}",
         "",
         f"Made from the package whose model has the sha256 `{variant.made_from}`: "
-        f"{variant.method}. Thresholds and gate are that package's and were not fixed anew.",
+        f"{variant.method}. Thresholds are that package's; the gate's limit was fixed anew.",
         "",
         f"| on {found.data}: {images} images, {found.malignant} malignant | |",
         "|---|---|",

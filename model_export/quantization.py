@@ -22,6 +22,7 @@ from rich.progress import track
 
 from dicom_sr.finding import Decision
 from model_export.dataset import LabelledImage
+from model_export.gate import PERCENTILE
 from model_export.package import write_manifest
 from model_export.statistics import auc
 from service.analysis.inference import INPUT, Scorer
@@ -33,6 +34,7 @@ from service.analysis.model_package import (
     file_sha256,
 )
 from service.analysis.preprocessing import Preprocessing, preprocess
+from service.config import AnalysisSettings
 
 _Item = TypeVar("_Item")
 
@@ -94,22 +96,40 @@ def quantise(package: ModelPackage, calibration: Sequence[LabelledImage], path: 
     )
 
 
+def with_new_limit(variant: ModelPackage, images: Sequence[LabelledImage]) -> ModelPackage:
+    """The variant with its gate's limit fixed anew, by the rule of training.
+
+    Rounding makes every image look farther from the training images, all by nearly as much.
+    images: like the validation images of the training, and none of those it is judged on.
+    """
+    gate = variant.manifest.out_of_distribution
+    if gate is None:
+        return variant
+    scorer = Scorer(variant, AnalysisSettings(model=variant.folder))
+    bar = track(images, "the gate's limit", console=Console(stderr=True), transient=True)
+    distances = [scorer.score(image.pixels()).distance for image in bar]
+    limit = float(np.percentile(np.array(distances, dtype=np.float64), PERCENTILE))
+    rule = (
+        f"percentile {PERCENTILE:g} of the variant's distances of {len(images)} calibration images"
+    )
+    renewed = gate.model_copy(update={"limit": limit, "rule": rule})
+    manifest = variant.manifest.model_copy(update={"out_of_distribution": renewed})
+    return ModelPackage(variant.folder, manifest)
+
+
 def write_variant(
-    package: ModelPackage,
-    folder: Path,
-    method: str,
-    validation: VariantValidation,
+    package: ModelPackage, judged: ModelPackage, method: str, validation: VariantValidation
 ) -> ModelPackage:
-    """Manifest and card beside the graph that ``quantise`` wrote into ``folder``.
+    """Manifest and card beside the graph that ``quantise`` wrote into the folder of ``judged``.
 
     The figures that were measured on the package it was made from are left out: they are not the
     variant's.
     """
-    before = package.manifest
+    before, folder = package.manifest, judged.folder
     facts = {name: value for name, value in before.training.items() if name != "evaluations"}
     return write_manifest(
         folder,
-        before.model_copy(
+        judged.manifest.model_copy(
             update={
                 "name": f"{before.name} INT8",
                 "sha256": file_sha256(folder / MODEL_FILE),

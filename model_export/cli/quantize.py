@@ -18,7 +18,7 @@ def quantize(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Folder with manifest.csv of images that set the ranges of the activations.",
+            help="Folder with manifest.csv of images that set the ranges and the gate's limit.",
         ),
     ],
     data: Data,
@@ -26,7 +26,7 @@ def quantize(
         str | None, typer.Option(help="Which of --calibrate, such as split=validation; else all.")
     ] = None,
     calibrate_images: Annotated[
-        int, typer.Option(min=1, help="How many of them, evenly spread.")
+        int, typer.Option(min=1, help="How many of them set the ranges, evenly spread.")
     ] = 64,
     where: Annotated[
         str | None, typer.Option(help="Which of --data, such as split=test; all without it.")
@@ -43,7 +43,7 @@ def quantize(
     from model_export.dataset import read_manifest, select
     from model_export.prediction import PackagePredictor
     from model_export.provenance import CHOOSE_OTHERS, digests_of, refuse_training_images, standing
-    from model_export.quantization import compare, quantise, spread, write_variant
+    from model_export.quantization import compare, quantise, spread, with_new_limit, write_variant
     from service.analysis.inference import Scorer
     from service.analysis.model_package import MODEL_FILE, ModelPackage, load_model_package
     from service.config import AnalysisSettings
@@ -54,11 +54,12 @@ def quantize(
     folder = read_manifest(data)
     chosen = select(folder, where)
     images = chosen if limit is None else spread(chosen, limit)
-    calibration = spread(select(read_manifest(calibrate), calibrate_where), calibrate_images)
+    known = select(read_manifest(calibrate), calibrate_where)
+    calibration = spread(known, calibrate_images)
     predictor = PackagePredictor(package)
     found = standing(predictor, images, folder, digests_of(folder))
     refuse_training_images(predictor.name, found, CHOOSE_OTHERS)
-    if {image.digest() for image in calibration} & {image.digest() for image in images}:
+    if {image.digest() for image in known} & {image.digest() for image in images}:
         raise ValueError("the same images calibrate and judge: choose others for one of the two")
     out.mkdir(parents=True, exist_ok=True)
     method = quantise(original, calibration, out / MODEL_FILE)
@@ -66,14 +67,15 @@ def quantize(
     if len(images) < len(chosen):
         named += f", {len(images)} of {len(chosen)} images"
     settings = AnalysisSettings(model=package)
+    judged = with_new_limit(ModelPackage(out, original.manifest), known)
     validation = compare(
         Scorer(original, settings),
-        Scorer(ModelPackage(out, original.manifest), settings),
+        Scorer(judged, settings),
         original.manifest.threshold,
         images,
         named,
     )
-    variant = write_variant(original, out, method, validation)
+    variant = write_variant(original, judged, method, validation)
     for name, value in validation.model_dump().items():
         typer.echo(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
     megabytes = variant.model_path.stat().st_size / 1e6

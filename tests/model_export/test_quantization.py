@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from model_export.quantization import peak_moves, spread
+from model_export.dataset import read_manifest
+from model_export.quantization import peak_moves, spread, with_new_limit
 from service.analysis.inference import Scorer
 from service.analysis.model_package import (
     CARD_FILE,
@@ -20,7 +21,7 @@ from service.analysis.model_package import (
     ModelPackageError,
     load_model_package,
 )
-from service.config import AnalysisSettings
+from service.config import REFERENCE_MODEL, AnalysisSettings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -151,6 +152,19 @@ def test_a_peak_moves_by_more_than_one_cell() -> None:
     empty = np.zeros((4, 5), dtype=np.float32)
     assert peak_moves(at(1, 1), empty)
     assert not peak_moves(empty, empty)
+
+
+def test_the_gates_limit_is_fixed_anew(study_data: Path, original: Path) -> None:
+    reference = load_model_package(REFERENCE_MODEL)
+    images = read_manifest(study_data)[:4]
+    renewed = with_new_limit(reference, images).manifest.out_of_distribution
+    scorer = Scorer(reference, AnalysisSettings())
+    distances = [scorer.score(image.pixels()).distance for image in images]
+    assert renewed is not None
+    assert sorted(distances)[-2] < renewed.limit <= max(distances)
+    assert "4 calibration images" in renewed.rule
+    without = load_model_package(original)
+    assert with_new_limit(without, images) is without
 
 
 def test_some_of_many_are_spread_evenly() -> None:
