@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,9 @@ class Score:
 class Scorer:
     """A warm session; safe to call from several threads (ONNX Runtime serialises what it must).
 
+    No more images are scored at the same time than the cores are enough for: two runs that want
+    all of them cost each other more than they gain.
+
     With ``settings.batch`` above 1, images of threads that call at the same time share a run.
 
     engine_cache: folder for TensorRT's compiled engines, which take minutes to build; without
@@ -70,6 +75,7 @@ class Scorer:
                 "CUDA that it supports, list a GPU provider in analysis.providers, or unset "
                 "analysis.require_gpu"
             )
+        self._runs = threading.BoundedSemaphore(runs_at_once(settings.threads))
         self._device_runs: DeviceRuns | None = None
         if self.provider in DEVICES:
             self._device_runs = DeviceRuns(
@@ -121,7 +127,10 @@ class Scorer:
         """``(n, 3, size, size)`` to the outputs, ``(n, …)`` each."""
         if self._device_runs is not None:
             return self._device_runs.run(images)
-        answers: list[NDArray[np.float32]] = self._session.run(list(self._outputs), {INPUT: images})
+        with self._runs:
+            answers: list[NDArray[np.float32]] = self._session.run(
+                list(self._outputs), {INPUT: images}
+            )
         return answers
 
     def unlike_training(self, score: Score) -> bool:
@@ -139,6 +148,11 @@ class Scorer:
         """
         spec = self._manifest.preprocessing
         return heatmap_of(score.cams[logit], box.height, box.width, spec)
+
+
+def runs_at_once(threads: int) -> int:
+    """How many runs of so many threads each the cores of this process hold; 0 is all cores."""
+    return max(1, len(os.sched_getaffinity(0)) // threads) if threads else 1
 
 
 def heatmap_of(

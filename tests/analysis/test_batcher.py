@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from pydicom import Dataset
 from service.analysis.analyser import Analyser
 from service.analysis.batcher import Batcher, BatcherClosed
 from service.analysis.gpu import DeviceRuns, batch_sizes
-from service.analysis.inference import OUTPUTS, Scorer, make_session
+from service.analysis.inference import OUTPUTS, Scorer, make_session, runs_at_once
 from service.analysis.model_package import ModelPackage, load_model_package
 from service.config import REFERENCE_MODEL, AnalysisSettings
 
@@ -239,6 +240,31 @@ def test_buffers_on_a_device_change_no_answer(package: ModelPackage) -> None:
         expected = session.run(list(OUTPUTS), {"image": images[chosen]})
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_session_on_all_cores_scores_one_image_at_a_time(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert [runs_at_once(threads) for threads in (0, cores, 2 * cores, 1)] == [1, 1, 1, cores]
+    scorer = Scorer(package, AnalysisSettings(threads=0))
+    session, inside, most = scorer._session, threading.Semaphore(0), []
+
+    class Counting:
+        """The session; notes how many are in it at the same time."""
+
+        def run(self, *arguments: object) -> object:
+            inside.release()
+            most.append(inside._value)
+            time.sleep(0.02)
+            answers = session.run(*arguments)
+            inside.acquire()
+            return answers
+
+    monkeypatch.setattr(scorer, "_session", Counting())
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(scorer.score, [np.zeros((64, 64), dtype=np.uint8)] * 8))
+    assert most == [1] * 8
 
 
 @pytest.mark.parametrize(
