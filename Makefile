@@ -14,7 +14,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check debian-packages chaos soak fuzz bench clean
+.PHONY: help setup demo test check debian-packages chaos soak fuzz bench bench-gpu clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [F
 
 bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=ingest] [QUICK=1]
 	$(TESTING)/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+bench-gpu: $(TESTING)/.ready ## CUDA and TensorRT beside the CPU; exit code 2 without a GPU
+	$(TESTING)/bin/python -m tests.bench.gpu
 
 clean: ## remove environments and build products
 	rm -rf $(RUNTIME) $(TESTING) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

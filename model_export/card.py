@@ -29,6 +29,7 @@ def model_card(manifest: Manifest) -> str:
         *_gate(manifest),
         f"- sha256 of `model.onnx`: `{manifest.sha256}`",
         "",
+        *_variant(manifest),
         "## Trained on",
         "",
         *(f"- {key}: {value}" for key, value in facts.items() if key != "evaluations"),
@@ -75,6 +76,37 @@ def _gate(manifest: Manifest) -> list[str]:
     return [
         f"- Out-of-distribution gate: flagged above a distance of {gate.limit:.3f}; {gate.method}; "
         f"limit: {gate.rule}"
+    ]
+
+
+def _variant(manifest: Manifest) -> list[str]:
+    if manifest.variant is None:
+        return []
+    variant, found = manifest.variant, manifest.variant.validation
+    images = found.images
+    rows = [
+        ("AUC before; of this variant", f"{found.auc_before:.3f}; {found.auc:.3f}"),
+        (
+            f"decisions that flip at {found.threshold:.3f}",
+            f"{found.flipped} of {images} ({100 * found.flipped / images:.1f} %)",
+        ),
+        (
+            "malignant probability, difference: mean; largest",
+            f"{found.probability_mean:.4f}; {found.probability_most:.4f}",
+        ),
+        ("CAM's maximum moves by more than one cell", f"{100 * found.cam_moved:.1f} % of images"),
+        ("the gate judges otherwise", f"{found.gate_flipped} of {images}"),
+    ]
+    return [
+        f"## Variant: {variant.kind}",
+        "",
+        f"Made from the package whose model has the sha256 `{variant.made_from}`: "
+        f"{variant.method}. Thresholds are that package's; the gate's limit was fixed anew.",
+        "",
+        f"| on {found.data}: {images} images, {found.malignant} malignant | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
     ]
 
 

@@ -84,7 +84,14 @@ class AnalysisSettings(Section):
     require_gpu: refuse to start where the session runs on the CPU.
     threads: ONNX Runtime intra-op threads; 0 lets it choose.
     spinning: let idle threads of ONNX Runtime spin (faster alone, bad on a shared host).
-    concurrency: tasks a worker holds at the same time (they share one session).
+    concurrency: tasks a worker holds at the same time (they share one session), so that one image
+        is decoded and reported while another is scored.
+    batch: images of several tasks that are scored in one run, at most ``concurrency``. 1 is best on
+        a CPU, where larger batches are slower.
+    batch_wait_ms: milliseconds that an image waits for others to fill its batch.
+    fp16: let TensorRT compute in float16. tf32: let CUDA round factors to TF32. Both change the
+        scores a little.
+    gpu_megabytes: of the GPU's memory, at most so much by the CUDA provider; 0 sets no limit.
     frame_stride: of a cine, score each n-th frame.
     max_frames: of a cine, score at most so many (evenly spread).
     decode_seconds, decode_megabytes: limits of the child process that decodes.
@@ -96,18 +103,37 @@ class AnalysisSettings(Section):
     model: Path = REFERENCE_MODEL
     operating_point: str = ""
     providers: tuple[
-        Literal["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], ...
+        Literal[
+            "TensorrtExecutionProvider",
+            "CUDAExecutionProvider",
+            "OpenVINOExecutionProvider",
+            "CPUExecutionProvider",
+        ],
+        ...,
     ] = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     require_gpu: bool = False
     threads: int = Field(default=0, ge=0)
     spinning: bool = False
-    concurrency: int = Field(default=1, ge=1)
+    concurrency: int = Field(default=2, ge=1)
+    batch: int = Field(default=1, ge=1, le=64)
+    batch_wait_ms: float = Field(default=5, ge=0, le=1000)
+    fp16: bool = False
+    tf32: bool = False
+    gpu_megabytes: int = Field(default=0, ge=0)
     frame_stride: int = Field(default=5, ge=1)
     max_frames: int = Field(default=64, ge=1)
     decode_seconds: Seconds = 60
     decode_megabytes: int = Field(default=4096, ge=256)
     coloured_share: float = Field(default=0.005, ge=0, le=1)
     unlike_training: Literal["flag", "refuse"] = "flag"
+
+    @model_validator(mode="after")
+    def _batches_can_fill(self) -> Self:
+        if self.batch > self.concurrency:
+            raise ValueError(
+                "batch is more than concurrency: so many images are never in hand at the same time"
+            )
+        return self
 
 
 class RetrySettings(Section):

@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": "model_export.cli.explain:explain",
     "reader-study": "model_export.cli.reader_study:reader_study_app",
     "export": "model_export.cli.export:export",
+    "quantize": "model_export.cli.quantize:quantize",
     "verify": "model_export.cli.verify:verify",
     "card": "model_export.cli.card:card",
 }

@@ -85,9 +85,13 @@ class Analyser:
         self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
         try:
             self._scorer = Scorer(self.package, settings, engine_cache)
-            self._warm_up()
         except BaseException:
             self._decoder.close()
+            raise
+        try:
+            self._warm_up()
+        except BaseException:
+            self.close()
             raise
 
     @property
@@ -96,8 +100,9 @@ class Analyser:
         return self._scorer.provider
 
     def close(self) -> None:
-        """End the decoder process."""
+        """End the decoder process and the batcher."""
         self._decoder.close()
+        self._scorer.close()
 
     def analyse(
         self,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_sr.finding import Box, Decision
+from service.analysis.batcher import Batcher
+from service.analysis.gpu import DEVICES, DeviceRuns, provider_options
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
@@ -47,6 +50,11 @@ class Score:
 class Scorer:
     """A warm session; safe to call from several threads (ONNX Runtime serialises what it must).
 
+    No more images are scored at the same time than the cores are enough for: two runs that want
+    all of them cost each other more than they gain.
+
+    With ``settings.batch`` above 1, images of threads that call at the same time share a run.
+
     engine_cache: folder for TensorRT's compiled engines, which take minutes to build; without
         one they are built at each start.
 
@@ -67,7 +75,29 @@ class Scorer:
                 "CUDA that it supports, list a GPU provider in analysis.providers, or unset "
                 "analysis.require_gpu"
             )
-        self.score(np.zeros((64, 64), dtype=np.uint8))
+        self._runs = threading.BoundedSemaphore(runs_at_once(settings.threads))
+        self._device_runs: DeviceRuns | None = None
+        if self.provider in DEVICES:
+            self._device_runs = DeviceRuns(
+                self._session,
+                self._outputs,
+                self._manifest.preprocessing.size,
+                most=settings.batch,
+                device=DEVICES[self.provider],
+            )
+        self._batcher: Batcher | None = None
+        if settings.batch > 1:
+            self._batcher = Batcher(self._run, settings.batch, settings.batch_wait_ms / 1000)
+        try:
+            self.score(np.zeros((64, 64), dtype=np.uint8))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the batcher; a thread that waits for a score gets BatcherClosed."""
+        if self._batcher is not None:
+            self._batcher.close()
 
     @property
     def provider(self) -> str:
@@ -79,16 +109,29 @@ class Scorer:
 
         Raises InferenceError if the network's answer is not a probability.
         """
-        spec = self._manifest.preprocessing
-        probabilities, malignant_cam, benign_cam, *gate = self._session.run(
-            list(self._outputs), {INPUT: preprocess(image, spec)[None]}
+        pixels = preprocess(image, self._manifest.preprocessing)
+        answers = (
+            self._run(pixels[None])
+            if self._batcher is None
+            else self._batcher.submit(pixels).result()
         )
+        probabilities, malignant_cam, benign_cam, *gate = answers
         total = float(probabilities[0].astype(np.float64).sum())
         if not abs(total - 1) < 0.01:
             raise InferenceError("the network's output is not a probability: verify the model")
         malignant = float(probabilities[0, self._manifest.malignant_index]) / total
         cams = {Decision.MALIGNANT: malignant_cam[0], Decision.BENIGN: benign_cam[0]}
         return Score(malignant, 1 - malignant, cams, float(gate[0][0]) if gate else None)
+
+    def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """``(n, 3, size, size)`` to the outputs, ``(n, …)`` each."""
+        if self._device_runs is not None:
+            return self._device_runs.run(images)
+        with self._runs:
+            answers: list[NDArray[np.float32]] = self._session.run(
+                list(self._outputs), {INPUT: images}
+            )
+        return answers
 
     def unlike_training(self, score: Score) -> bool:
         """Whether the image lies beyond the gate's limit; a distance that is no number does."""
@@ -105,6 +148,11 @@ class Scorer:
         """
         spec = self._manifest.preprocessing
         return heatmap_of(score.cams[logit], box.height, box.width, spec)
+
+
+def runs_at_once(threads: int) -> int:
+    """How many runs of so many threads each the cores of this process hold; 0 is all cores."""
+    return max(1, len(os.sched_getaffinity(0)) // threads) if threads else 1
 
 
 def heatmap_of(
@@ -143,24 +191,27 @@ def make_session(
         raise InferenceError(
             f"none of analysis.providers is installed; ONNX Runtime has {', '.join(available)}"
         )
-    if wanted[0] != _CPU:
+    if wanted[0] in DEVICES:
         ort.preload_dlls()
     try:
         return ort.InferenceSession(
             package.model_path,
             options,
             providers=wanted,
-            provider_options=[_provider_options(name, engine_cache) for name in wanted],
+            provider_options=[
+                provider_options(
+                    name,
+                    settings,
+                    input_name=INPUT,
+                    input_size=package.manifest.preprocessing.size,
+                    sha256=package.manifest.sha256,
+                    engine_cache=engine_cache,
+                )
+                for name in wanted
+            ],
         )
     except Exception as error:
         raise InferenceError(
             f"ONNX Runtime cannot load {package.model_path} ({type(error).__name__}); "
             "run `secondread model verify` on the package"
         ) from error
-
-
-def _provider_options(name: str, engine_cache: Path | None) -> dict[str, Any]:
-    if name != "TensorrtExecutionProvider" or engine_cache is None:
-        return {}
-    engine_cache.mkdir(parents=True, exist_ok=True)
-    return {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(engine_cache)}

@@ -59,6 +59,49 @@ class OutOfDistribution(BaseModel):
     rule: str
 
 
+class VariantValidation(BaseModel):
+    """How a variant answers beside the package that it was made from, on the same images.
+
+    data: which images, in words. images, malignant: how many.
+    auc, auc_before: of the variant and of the package it was made from, 0–1.
+    threshold: of the default operating point. flipped: decisions that differ there.
+    probability_mean, probability_most: mean and largest difference of the malignant probability.
+    cam_moved: share (0–1) of the images whose CAM, of the logit decided for before, has its
+        maximum more than one cell of the network's grid away, or has it in one package alone.
+    gate_flipped: images that the gate calls unlike the training images in one package alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(min_length=1)
+    images: int = Field(ge=1)
+    malignant: int = Field(ge=1)
+    auc: float = Field(ge=0, le=1)
+    auc_before: float = Field(ge=0, le=1)
+    threshold: float = Field(ge=0, le=1)
+    flipped: int = Field(ge=0)
+    probability_mean: float = Field(ge=0, le=1)
+    probability_most: float = Field(ge=0, le=1)
+    cam_moved: float = Field(ge=0, le=1)
+    gate_flipped: int = Field(ge=0)
+
+
+class Variant(BaseModel):
+    """What makes a package compute otherwise than the one that it was made from.
+
+    kind: int8 weights and activations. made_from: sha256 of that package's ``model.onnx``.
+    method: in words. validation: without it nobody knows what the variant is worth, so a manifest
+        that lacks it is not valid.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["int8"]
+    made_from: str = Field(pattern="^[0-9a-f]{64}$")
+    method: str
+    validation: VariantValidation
+
+
 class Manifest(BaseModel):
     """``manifest.json``: all that the service needs to know of a model.
 
@@ -66,6 +109,7 @@ class Manifest(BaseModel):
     classes: order of the two outputs.
     threshold: of the default operating point, the first one where several are listed.
     out_of_distribution: None in packages without a gate.
+    variant: None in packages that a training run was exported to.
     training: facts for a reader (data, split, figures, seconds); the service only shows them.
     training_images, validation_images: what the model has seen, 16 hex digits of each file's
         sha256; empty where the package keeps no list.
@@ -82,6 +126,7 @@ class Manifest(BaseModel):
     threshold: float = Field(ge=0, le=1)
     operating_points: tuple[ManifestOperatingPoint, ...] = ()
     out_of_distribution: OutOfDistribution | None = None
+    variant: Variant | None = None
     preprocessing: Preprocessing
     intended_use: str
     training: dict[str, Any] = Field(default_factory=dict)
@@ -138,7 +183,7 @@ class ModelPackage:
 
     @property
     def identity(self) -> ModelIdentity:
-        spec = self.manifest.preprocessing
+        spec, variant = self.manifest.preprocessing, self.manifest.variant
         return ModelIdentity(
             name=self.manifest.name,
             version=self.manifest.version,
@@ -146,6 +191,7 @@ class ModelPackage:
             parameters=(
                 f"input={spec.size}x{spec.size} {spec.colour}",
                 f"fit={spec.fit} {spec.interpolation}",
+                *([f"variant={variant.kind}"] if variant else []),
             ),
         )
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 from pydicom import Dataset
 
 from dicom_sr.finding import Box, NotAnalysed
@@ -92,7 +91,7 @@ def screen_frame(
             "too-small", f"The picture is smaller than {SMALLEST_EDGE} x {SMALLEST_EDGE} pixels."
         )
     coloured = coloured_pixels(frame)
-    grey = tuple(box for box in boxes if _solid_share(_inside(coloured, box)) <= coloured_share)
+    grey = tuple(box for box in boxes if solid_share(_inside(coloured, box)) <= coloured_share)
     if not grey:
         return NotAnalysed(
             "doppler-or-elastography",
@@ -173,16 +172,22 @@ def coloured_pixels(frame: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(coloured)
 
 
-def _solid_share(coloured: NDArray[np.bool_]) -> float:
+def solid_share(coloured: NDArray[np.bool_]) -> float:
     """Share (0–1) of coloured pixels after an opening by 3 × 3.
 
     The opening takes away what is thinner than 3 pixels: calipers, text, focus markers.
     """
     if not coloured.any():
         return 0.0
-    mask = Image.fromarray(coloured.astype(np.uint8) * 255)
-    opened = mask.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
-    return float((np.asarray(opened) > 0).mean())
+    eroded = _of_neighbours(np.logical_and, coloured)
+    return float(_of_neighbours(np.logical_or, eroded).mean()) if eroded.any() else 0.0
+
+
+def _of_neighbours(combine: np.ufunc, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``(H, W)``: each pixel combined with its 3 × 3 neighbours; the edge is repeated outwards."""
+    padded = np.pad(mask, 1, mode="edge")
+    rows = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(combine(combine(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
 
 
 def _inside(pixels: NDArray[_Pixel], box: Box) -> NDArray[_Pixel]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 from pydicom import Dataset
 
 from dicom_sr.finding import Box, NotAnalysed
 from dicom_sr.identity import MANUFACTURER, MANUFACTURER_MODEL_NAME
 from service.analysis.content_box import content_box
-from service.analysis.screening import Screened, coloured_pixels, screen_frame, screen_header
+from service.analysis.screening import (
+    Screened,
+    coloured_pixels,
+    screen_frame,
+    screen_header,
+    solid_share,
+)
 
 LIMIT = 0.005
 
@@ -230,6 +237,17 @@ def test_colour_comes_before_the_body_part(tissue: Dataset) -> None:
     frame = speckle(240, 320)
     frame[50:100, 50:100] = (230, 40, 20)
     assert reason(tissue, frame) == "doppler-or-elastography"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 2), (3, 3), (60, 90)])
+@pytest.mark.parametrize("density", [0.0, 0.5, 0.9, 1.0])
+def test_the_opening_is_that_of_pillows_rank_filters(
+    shape: tuple[int, int], density: float
+) -> None:
+    coloured = np.random.default_rng(3).random(shape) < density
+    mask = Image.fromarray(coloured.astype(np.uint8) * 255)
+    opened = mask.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.MaxFilter(3))
+    assert solid_share(coloured) == (np.asarray(opened) > 0).mean()
 
 
 def test_the_texts_hold_nothing_of_the_header(tissue: Dataset) -> None:
