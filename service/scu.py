@@ -17,7 +17,12 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import Handler, application_entity, bound_socket_waits
+from service.association import (
+    Handler,
+    acknowledge_at_once,
+    application_entity,
+    bound_socket_waits,
+)
 from service.config import ConfigurationError
 from service.destination import ClientTls
 from service.still_image import UnreadableImage, wrap_still_image
@@ -271,6 +276,7 @@ def associated(
         *handlers,
         (evt.EVT_CONN_OPEN, connections.append),
         (evt.EVT_CONN_OPEN, bound_socket_waits, [peer.dimse_timeout]),
+        (evt.EVT_PDU_SENT, acknowledge_at_once),
     ]
     try:
         association = ae.associate(

@@ -31,7 +31,7 @@ from tests.conftest import Orthanc
 
 BACKLOG = "SECONDREAD_BENCH_BACKLOG"
 _DEFAULT_BACKLOG, _QUICK_BACKLOG = 2000, 100
-_SENDERS = (1, 2, 4, 8)
+_SENDERS = (1, 2, 4, 8, 16)
 _SILENT_SECONDS = 120.0
 _PACS, _HANGING = "pacs", "hanging"
 
@@ -123,8 +123,11 @@ class _Storescu:
         command = ["storescu", "+sd", "+r", "-R", "-aec", self._orthanc.ae_title, "127.0.0.1"]
         command.append(str(self._orthanc.port))
         began = time.monotonic()
-        senders = [subprocess.Popen([*command, str(run / f"{n}")]) for n in range(parallel)]
-        if any([sender.wait() for sender in senders]):
+        senders = [
+            subprocess.Popen([*command, str(run / f"{n}")], env={**os.environ, "TCP_NODELAY": "1"})
+            for n in range(parallel)
+        ]
+        if [code for sender in senders if (code := sender.wait())]:
             raise RuntimeError("storescu failed")
         return share * parallel / (time.monotonic() - began)
 
