@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 Handler = tuple[Any, Callable[..., Any]] | tuple[Any, Callable[..., Any], list[Any]]
 
 _CLOSING_SECONDS = 2.0
-_QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 def application_entity(ae_title: str) -> AE:
@@ -50,23 +49,34 @@ def bound_socket_waits(event: evt.Event, seconds: float) -> None:
     Without it a peer that stops in the middle of a PDU, or no longer reads, holds its thread for
     good. Small PDUs go out at once (no Nagle), which saves 40 ms an object.
     """
-    connection = _connection(event.assoc)
+    connection = connection_of(event.assoc)
     if connection is not None:
         connection.settimeout(seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def acknowledge_at_once(event: evt.Event) -> None:
-    """Handler of EVT_PDU_SENT: what comes next is acknowledged at once, not 40 ms later.
+class _PromptSocket(socket.socket):
+    """Acknowledges at once what was read, not 40 ms later.
 
-    dcmtk, and so Orthanc, writes an answer in two pieces and by Nagle keeps the second until the
-    first is acknowledged. Linux forgets the option as soon as something is sent, so it is set
-    again each time; other systems have none.
+    dcmtk, and so Orthanc, writes an answer in two pieces, and by Nagle keeps the second until the
+    first is acknowledged. Linux forgets the option soon, so it is set again each time.
     """
-    connection = _connection(event.assoc)
-    if connection is not None and _QUICK_ACKNOWLEDGEMENT is not None:
-        with suppress(OSError):  # the connection has ended, which its reader will find
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        content = super().recv(size, flags)
+        with suppress(OSError):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return content
+
+
+def read_promptly(event: evt.Event) -> None:
+    """Handler of EVT_CONN_OPEN for who waits for answers; not over TLS, and on Linux alone."""
+    held = event.assoc.dul.socket
+    connection = held.socket if held else None
+    if type(connection) is socket.socket and hasattr(socket, "TCP_QUICKACK"):
+        timeout = connection.gettimeout()
+        held.socket = _PromptSocket(fileno=connection.detach())
+        held.socket.settimeout(timeout)
 
 
 class Guard(Protocol):
@@ -245,13 +255,14 @@ def _end_without_request(event: evt.Event) -> None:
         event.assoc.dul.to_user_queue.put(None)
 
 
-def _connection(association: Association) -> socket.socket | None:
+def connection_of(association: Association) -> socket.socket | None:
+    """None once it is closed."""
     return association.dul.socket.socket if association.dul.socket else None
 
 
 def _hang_up(association: Association) -> None:
     """Close the connection under a thread that waits for a peer in the middle of a PDU."""
-    connection = _connection(association)
+    connection = connection_of(association)
     if connection is not None:
         _shut(connection)
 

@@ -19,12 +19,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import (
     Handler,
-    acknowledge_at_once,
     application_entity,
     bound_socket_waits,
+    read_promptly,
 )
 from service.config import ConfigurationError
 from service.destination import ClientTls
+from service.direct_messages import DirectMessages
 from service.still_image import UnreadableImage, wrap_still_image
 from service.tls import client_context
 
@@ -149,6 +150,8 @@ class StoreAssociation:
 
     def __init__(self, association: Association) -> None:
         self._association = association
+        if DirectMessages.fit(association):
+            association.dimse = DirectMessages(association)
         self._accepted = {
             (str(context.abstract_syntax), str(context.transfer_syntax[0]))
             for context in association.accepted_contexts
@@ -276,7 +279,7 @@ def associated(
         *handlers,
         (evt.EVT_CONN_OPEN, connections.append),
         (evt.EVT_CONN_OPEN, bound_socket_waits, [peer.dimse_timeout]),
-        (evt.EVT_PDU_SENT, acknowledge_at_once),
+        (evt.EVT_CONN_OPEN, read_promptly),
     ]
     try:
         association = ae.associate(
