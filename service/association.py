@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from socketserver import BaseServer
 from typing import Any, Protocol, cast
 
@@ -49,34 +48,10 @@ def bound_socket_waits(event: evt.Event, seconds: float) -> None:
     Without it a peer that stops in the middle of a PDU, or no longer reads, holds its thread for
     good. Small PDUs go out at once (no Nagle), which saves 40 ms an object.
     """
-    connection = connection_of(event.assoc)
+    connection = _connection(event.assoc)
     if connection is not None:
         connection.settimeout(seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-class _PromptSocket(socket.socket):
-    """Acknowledges at once what was read, not 40 ms later.
-
-    dcmtk, and so Orthanc, writes an answer in two pieces, and by Nagle keeps the second until the
-    first is acknowledged. Linux forgets the option soon, so it is set again each time.
-    """
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        content = super().recv(size, flags)
-        with suppress(OSError):
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return content
-
-
-def read_promptly(event: evt.Event) -> None:
-    """Handler of EVT_CONN_OPEN for who waits for answers; not over TLS, and on Linux alone."""
-    held = event.assoc.dul.socket
-    connection = held.socket if held else None
-    if type(connection) is socket.socket and hasattr(socket, "TCP_QUICKACK"):
-        timeout = connection.gettimeout()
-        held.socket = _PromptSocket(fileno=connection.detach())
-        held.socket.settimeout(timeout)
 
 
 class Guard(Protocol):
@@ -255,14 +230,13 @@ def _end_without_request(event: evt.Event) -> None:
         event.assoc.dul.to_user_queue.put(None)
 
 
-def connection_of(association: Association) -> socket.socket | None:
-    """None once it is closed."""
+def _connection(association: Association) -> socket.socket | None:
     return association.dul.socket.socket if association.dul.socket else None
 
 
 def _hang_up(association: Association) -> None:
     """Close the connection under a thread that waits for a peer in the middle of a PDU."""
-    connection = connection_of(association)
+    connection = _connection(association)
     if connection is not None:
         _shut(connection)
 
