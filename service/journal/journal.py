@@ -21,6 +21,7 @@ from service.journal import (
     receiving,
     replay,
     studies,
+    tally,
     withdrawals,
 )
 from service.journal.database import Conflict, Database, JournalError
@@ -305,6 +306,11 @@ class Journal:
         Those that are returned count as published now."""
         with self._database.writing() as connection:
             return overdue.publish(connection, self._now(), publish_grace, limit)
+
+    def gather_counts(self) -> None:
+        """Keep ``counts`` cheap; call it now and then."""
+        with self._database.writing() as connection:
+            tally.gather(connection)
 
     def known_images(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row."""
