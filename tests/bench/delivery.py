@@ -71,7 +71,7 @@ def _beside_dcmtk(
     scratch: Path, factory: ResultFactory, count: int, quick: bool
 ) -> tuple[float, float, str]:
     """Results a second of storescu and of ours, and how storescu sent."""
-    with _orthanc(scratch / "peer") as orthanc:
+    with running_orthanc(scratch / "peer") as orthanc:
         sender = _Storescu(factory, orthanc, scratch / "dcmtk")
         some = 40 if quick else 200
         rates = {parallel: sender.rate(some, parallel) for parallel in _SENDERS}
@@ -92,11 +92,11 @@ def _beside_a_dead_one(scratch: Path, factory: ResultFactory, count: int) -> tup
     for hangs in (False, True):
         with ExitStack() as stack:
             folder = scratch / f"two-{hangs}"
-            orthanc = stack.enter_context(_orthanc(folder / "pacs"))
+            orthanc = stack.enter_context(running_orthanc(folder / "pacs"))
             if hangs:
                 port = stack.enter_context(_listener_that_hangs())
             else:
-                port = stack.enter_context(_orthanc(folder / "other")).port
+                port = stack.enter_context(running_orthanc(folder / "other")).port
             both = {_HANGING: (port, orthanc.ae_title), _PACS: (orthanc.port, orthanc.ae_title)}
             office = stack.enter_context(_office(folder / "ours", both))
             office.fill(factory, count)
@@ -138,7 +138,7 @@ class _Office:
     def __init__(self, folder: Path, destinations: dict[str, tuple[int, str]]) -> None:
         folder.mkdir(parents=True)
         self._config = folder / "secondread.toml"
-        ports = {name: _free_port() for name in ("broker", "delivery", "keeper")}
+        ports = {name: free_port() for name in ("broker", "delivery", "keeper")}
         self._config.write_text(_toml(folder, ports, destinations))
         self._settings = Settings.model_validate(tomllib.loads(self._config.read_text()))
         self._names = tuple(destinations)
@@ -156,10 +156,10 @@ class _Office:
         """Results a second from the first to the last that ``destination`` has got."""
         self._start(embedded_broker_command(self._settings.data_dir, self._ports["broker"]))
         with closing(Broker(self._settings.broker_url)) as broker:
-            _wait(broker.answers)
+            wait_for(broker.answers)
         worker = [sys.executable, "-m", "service.cli", "worker", "--queue", "delivery"]
         self._start([*worker, "--config", str(self._config)])
-        _wait(lambda: _healthy(self._ports["delivery"]))
+        wait_for(lambda: _healthy(self._ports["delivery"]))
         self._start([sys.executable, "-m", "service.cli", "keeper", "--config", str(self._config)])
         before, moved = -1, time.monotonic()
         while (done := self._done(destination)) < count:
@@ -209,7 +209,7 @@ def _office(folder: Path, destinations: dict[str, tuple[int, str]]) -> Iterator[
 
 
 @contextmanager
-def _orthanc(folder: Path) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     folder.mkdir(parents=True)
     orthanc = Orthanc(folder)
     orthanc.start()
@@ -238,7 +238,7 @@ def _listener_that_hangs() -> Iterator[int]:
             connection.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -251,7 +251,7 @@ def _healthy(port: int) -> bool:
         return False
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
