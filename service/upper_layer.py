@@ -35,8 +35,10 @@ _OVERHEAD_BYTES = 6
 """Of a PDV in the length of its PDU: item length, context ID, control header."""
 _UNBOUNDED_BYTES = 1 << 17
 _PDUS_A_WRITE = 8
+_ANNOUNCED_BYTES = 16382
+"""What a peer may send us in one PDU."""
 _MOST_BYTES = 1 << 17
-"""What we take in one PDU; answers are small."""
+"""Of a PDU that is read all the same, and of an answer."""
 _C_STORE_RSP = 0x8001
 _MEDIUM_PRIORITY = 0
 
@@ -72,15 +74,16 @@ class UpperLayer:
         deadline = time.monotonic() + seconds
         self._send(_request(calling_ae_title, called_ae_title, tuple(contexts)), seconds)
         kind, content = self._read_pdu(deadline)
-        if kind == _REJECT:
-            self._close()
-            rejection = A_ASSOCIATE_RJ()
-            rejection.decode(content)
-            raise Rejected(rejection.reason_str)
-        if kind != _ACCEPT:
+        if kind not in (_ACCEPT, _REJECT):
             raise self._broken("no answer to the association request")
-        answer = A_ASSOCIATE_AC()
-        answer.decode(content)
+        answer = A_ASSOCIATE_AC() if kind == _ACCEPT else A_ASSOCIATE_RJ()
+        try:
+            answer.decode(content)
+        except Exception as error:
+            raise self._broken("the answer to the association request is malformed") from error
+        if isinstance(answer, A_ASSOCIATE_RJ):
+            self._close()
+            raise Rejected(answer.reason_str)
         information = answer.user_information
         most = information.maximum_length if information else 0
         self._longest = (most or _UNBOUNDED_BYTES) - _OVERHEAD_BYTES
@@ -101,15 +104,23 @@ class UpperLayer:
         self._message_id = self._message_id % 0xFFFF + 1
         command = _c_store(self._message_id, sop_class_uid, uid)
         self._send(b"".join(_pdus(command, _COMMAND, context_id, self._longest)), seconds)
-        content, last = data_set.read(self._longest * _PDUS_A_WRITE), False
-        while not last:
-            following = data_set.read(self._longest * _PDUS_A_WRITE)
-            last = not following
-            self._send(b"".join(_pdus(content, 0, context_id, self._longest, last=last)), seconds)
-            content = following
+        try:
+            content, last = data_set.read(self._longest * _PDUS_A_WRITE), False
+            while not last:
+                following = data_set.read(self._longest * _PDUS_A_WRITE)
+                last = not following
+                self._send(
+                    b"".join(_pdus(content, 0, context_id, self._longest, last=last)), seconds
+                )
+                content = following
+        except OSError:  # of the file: the message cannot be ended any more
+            self.abort()
+            raise
         answer = _elements(self._read_command(time.monotonic() + seconds))
         if answer.get(0x0100) != _C_STORE_RSP or answer.get(0x0120) != self._message_id:
             raise self._broken("the answer is to another request")
+        if 0x0900 not in answer:
+            raise self._broken("the answer has no status")
         return answer[0x0900]
 
     def release(self, seconds: float) -> None:
@@ -205,7 +216,7 @@ def _acknowledge_at_once(connection: socket.socket) -> None:
 def _request(calling: str, called: str, contexts: tuple[tuple[str, str], ...]) -> bytes:
     """An A-ASSOCIATE-RQ that names our software, as our files do (PS3.7 D.3.3.2)."""
     most = MaximumLengthNotification()
-    most.maximum_length_received = _MOST_BYTES
+    most.maximum_length_received = _ANNOUNCED_BYTES
     implementation = ImplementationClassUIDNotification()
     implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     version = ImplementationVersionNameNotification()
@@ -243,15 +254,13 @@ def _uid(value: str) -> bytes:
 
 
 def _elements(command: bytes) -> dict[int, int]:
-    """By element number of group 0000 the values of two bytes (VR US). Raises Broken."""
+    """By element number of group 0000 the values of two bytes (VR US)."""
     found, place = {}, 0
     while place + 8 <= len(command):
         _, tag, length = struct.unpack_from("<HHI", command, place)
         if length == 2:
             (found[tag],) = struct.unpack_from("<H", command.ljust(place + 10, b"\0"), place + 8)
         place += 8 + length
-    if 0x0900 not in found:
-        raise Broken("the answer has no status")
     return found
 
 
