@@ -169,6 +169,13 @@ class Journal:
                 connection, parcel, destination, _token(), self._now(), lease_seconds
             )
 
+    def postpone_delivery(self, parcel: str, destination: str, seconds: float) -> None:
+        """Not now: a delivery that nobody has leased is published again after ``seconds``, at most
+        60, and no attempt is counted."""
+        with self._database.writing() as connection:
+            until = self._clock() + timedelta(seconds=seconds)
+            deliveries.postpone(connection, parcel, destination, until)
+
     def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool:
         """Heartbeat; False if the lease was lost."""
         with self._database.writing() as connection:
