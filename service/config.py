@@ -180,7 +180,7 @@ class DeliverySettings(Section):
     """
 
     ae_title: AeTitle = "SECONDREAD"
-    concurrency: int = Field(default=2, ge=1)
+    concurrency: int = Field(default=4, ge=1)
     connect_timeout: Seconds = 10
     dimse_timeout: Seconds = 60
 

@@ -135,9 +135,10 @@ class Keeper:
         return lengths
 
     def _measure_journal(self) -> None:
-        """Counting reads whole tables, so it is done less often than looking for work."""
+        """Nobody reads the figures more often than that."""
         if time.monotonic() - self._measured_at < _MEASURE_SECONDS:
             return
+        self._journal.gather_counts()
         counts = self._journal.counts()
         self._measured_at = time.monotonic()
         for state in ImageState:

@@ -8,20 +8,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import Handler, application_entity, bound_socket_waits
+from service.association import (
+    Handler,
+    application_entity,
+    bound_socket_waits,
+)
 from service.config import ConfigurationError
 from service.destination import ClientTls
 from service.still_image import UnreadableImage, wrap_still_image
 from service.tls import client_context
+from service.upper_layer import Broken, Rejected, UpperLayer
 
 _FILES_AN_ASSOCIATION = 64
 
@@ -66,13 +74,17 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class StorageObject:
-    """An object to send; ``data_set`` is None where the file itself is sent, byte for byte."""
+    """An object to send; ``data_set`` is None where the file itself is sent, byte for byte.
+
+    offset: where the data set begins in the file.
+    """
 
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     data_set: Dataset | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,12 +129,13 @@ def files_below(paths: Iterable[Path]) -> Iterator[Path]:
 def storage_object(path: Path) -> StorageObject:
     """A Part 10 file, to be sent with the bytes it has. Raises UnreadableFile."""
     try:
-        meta = read_file_meta_info(path)
+        meta, offset = split_dataset(path)
         return StorageObject(
             path,
             str(meta.MediaStorageSOPClassUID),
             str(meta.MediaStorageSOPInstanceUID),
             str(meta.TransferSyntaxUID),
+            offset=offset,
         )
     except OSError as error:
         raise UnreadableFile(f"{path.name} cannot be read: {error.strerror}") from error
@@ -142,29 +155,41 @@ def echo(peer: Peer, calling_ae_title: str) -> int | None:
 class StoreAssociation:
     """An open association for C-STORE."""
 
-    def __init__(self, association: Association) -> None:
-        self._association = association
-        self._accepted = {
-            (str(context.abstract_syntax), str(context.transfer_syntax[0]))
-            for context in association.accepted_contexts
-        }
+    def __init__(self, upper_layer: UpperLayer, seconds: float) -> None:
+        self._upper_layer = upper_layer
+        self._seconds = seconds
 
     def accepts(self, sop_class_uid: str, transfer_syntax_uid: str) -> bool:
-        return (sop_class_uid, transfer_syntax_uid) in self._accepted
+        return (sop_class_uid, transfer_syntax_uid) in self._upper_layer.accepted
 
     def store(self, item: StorageObject) -> SendOutcome:
         uid = item.sop_instance_uid
         if not self.accepts(item.sop_class_uid, item.transfer_syntax_uid):
             return SendOutcome(item.path, uid, Answer.NO_CONTEXT)
-        try:
-            response = self._association.send_c_store(
-                item.path if item.data_set is None else item.data_set
-            )
-        except RuntimeError:  # pynetdicom's, where the association is no longer established
+        if not self._upper_layer.is_open:
             return SendOutcome(item.path, uid, Answer.NOT_SENT)
-        status = status_of(response)
-        answer = Answer.NO_ANSWER if status is None else Answer.STATUS
-        return SendOutcome(item.path, uid, answer, status)
+        context_id = self._upper_layer.accepted[item.sop_class_uid, item.transfer_syntax_uid]
+        with _data_set(item) as stream:
+            try:
+                status = self._upper_layer.store(
+                    context_id, item.sop_class_uid, uid, stream, self._seconds
+                )
+            except Broken:
+                return SendOutcome(item.path, uid, Answer.NO_ANSWER)
+        return SendOutcome(item.path, uid, Answer.STATUS, status)
+
+
+def _data_set(item: StorageObject) -> BinaryIO:
+    """The encoded data set, to be read from where it stands. Raises OSError."""
+    if item.data_set is not None:
+        syntax = UID(item.transfer_syntax_uid)
+        encoded = encode(
+            item.data_set, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
+        )
+        return BytesIO(encoded or b"")
+    stream = item.path.open("rb")
+    stream.seek(item.offset)
+    return stream
 
 
 @contextmanager
@@ -175,8 +200,39 @@ def store_association(
 
     Raises AssociationFailed if there is no association; one that accepted no context is one.
     """
-    with associated(peer, calling_ae_title, contexts) as association:
-        yield StoreAssociation(association)
+    try:
+        connection = _connected(peer)
+        upper_layer = UpperLayer(
+            connection, calling_ae_title, peer.ae_title, tuple(contexts), peer.connect_timeout
+        )
+    except Rejected as error:
+        reason = str(error).lower()
+        raise AssociationFailed(f"{peer} rejected the association: {reason}") from None
+    except Broken:
+        raise AssociationFailed(f"{peer} did not answer the association request") from None
+    try:
+        yield StoreAssociation(upper_layer, peer.dimse_timeout)
+    finally:
+        upper_layer.release(peer.connect_timeout)
+
+
+def _connected(peer: Peer) -> socket.socket:
+    """Raises AssociationFailed."""
+    tls = _tls_arguments(peer)
+    try:
+        connection = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
+    except socket.gaierror as error:
+        raise AssociationFailed(f"{peer.host}: no such host") from error
+    except OSError:
+        raise AssociationFailed(_not_connected(peer)) from None
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        return connection
+    try:
+        return tls[0].wrap_socket(connection, server_hostname=tls[1])
+    except OSError:
+        connection.close()
+        raise AssociationFailed(_not_connected(peer)) from None
 
 
 def send_objects(
@@ -302,14 +358,18 @@ def _tls_arguments(peer: Peer) -> tuple[ssl.SSLContext, str] | None:
 
 
 def _why_not(association: Association, peer: Peer, connected: bool) -> str:
-    if not connected and peer.tls:
-        return f"no TLS connection to {peer}: is it running, does each side trust the other's?"
     if not connected:
-        return f"no connection to {peer}: is it running?"
+        return _not_connected(peer)
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         return f"{peer} rejected the association: {answer.reason_str.lower()}"
     return f"{peer} did not answer the association request"
+
+
+def _not_connected(peer: Peer) -> str:
+    if peer.tls:
+        return f"no TLS connection to {peer}: is it running, does each side trust the other's?"
+    return f"no connection to {peer}: is it running?"
 
 
 def status_of(response: Dataset) -> int | None:

@@ -10,6 +10,7 @@ from service.audit.messages import Message, Node, Outcome, instances_transferred
 from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.delivery.form import files_for, variant_for
+from service.delivery.lanes import Lane
 from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
 from service.delivery.question import Question
 from service.delivery.transport import way_to
@@ -24,6 +25,9 @@ from service.scu import AssociationFailed, UnreadableFile, storage_object
 from service.spool import Spool
 
 log = logging.getLogger(__name__)
+
+_POSTPONED_SECONDS = (30.0, 60.0)
+"""So that the keeper does not publish little else than what a destination that hangs waits for."""
 
 
 class Deliverer:
@@ -49,6 +53,9 @@ class Deliverer:
             for item in settings.destinations
             if isinstance(item, DimseDestination) and item.storage_commitment
         }
+        # A single destination has nobody beside it who would have to wait.
+        several = settings.destinations if len(settings.destinations) > 1 else ()
+        self._lanes = {item.name: Lane() for item in several}
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
         self._check = ResultCheck(settings.results.dciodvfy)
@@ -62,15 +69,32 @@ class Deliverer:
         Each outcome is recorded; nothing is raised but JournalError, and the keeper then brings
         the job back.
         """
+        lane = self._lanes.get(destination_name)
+        if lane is None:
+            self._attempt(parcel, destination_name)
+            return
+        number = lane.enter()
+        if number is None:
+            seconds = random.uniform(*_POSTPONED_SECONDS)  # noqa: S311 - it spreads retries
+            self._journal.postpone_delivery(parcel, destination_name, seconds)
+            return
+        stored = False
+        try:
+            stored = self._attempt(parcel, destination_name)
+        finally:
+            lane.leave(number, stored=stored)
+
+    def _attempt(self, parcel: str, destination_name: str) -> bool:
+        """Whether there is nothing wrong with the destination."""
         job = self._journal.lease_delivery(parcel, destination_name, self._lease_seconds)
         if job is None:
-            return
+            return True
         destination = self._destinations.get(destination_name)
         if destination is None:
             self._record_failure(
                 job, "the destination is no longer configured", Next(None, refused=False)
             )
-            return
+            return True
         question = self._questions.get(destination_name)
         started = time.monotonic()
         with keep_alive(
@@ -91,6 +115,7 @@ class Deliverer:
         elif question is None and self._journal.record_delivered(job):
             self._metrics.deliveries.labels(destination_name, "delivered").inc()
             log.info("%s delivered to %s", parcel, destination_name)
+        return verdict is Verdict.STORED
 
     def _transfer(
         self,

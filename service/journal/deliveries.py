@@ -118,6 +118,15 @@ def _references(kept: list[list[str]] | None) -> tuple[Reference, ...]:
     return tuple((sop_class_uid, uid) for sop_class_uid, uid in kept or ())
 
 
+def postpone(connection: Connection, parcel: str, destination: str, until: datetime) -> None:
+    """Nobody has it, and nobody shall take it before."""
+    connection.execute(
+        update(delivery)
+        .where(_row(parcel, destination), jobs.unfinished(delivery), delivery.c.lease.is_(None))
+        .values(available_at=until, published_at=None)
+    )
+
+
 def renew(connection: Connection, job: DeliveryJob, now: datetime, lease_seconds: float) -> bool:
     renewed = connection.execute(
         jobs.renew(delivery, job.lease, now, lease_seconds).where(_row(job.parcel, job.destination))

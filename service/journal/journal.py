@@ -21,6 +21,7 @@ from service.journal import (
     receiving,
     replay,
     studies,
+    tally,
     withdrawals,
 )
 from service.journal.database import Conflict, Database, JournalError
@@ -168,6 +169,13 @@ class Journal:
                 connection, parcel, destination, _token(), self._now(), lease_seconds
             )
 
+    def postpone_delivery(self, parcel: str, destination: str, seconds: float) -> None:
+        """Not now: a delivery that nobody has leased is published again after ``seconds``, at most
+        60, and no attempt is counted."""
+        with self._database.writing() as connection:
+            until = self._clock() + timedelta(seconds=seconds)
+            deliveries.postpone(connection, parcel, destination, until)
+
     def renew_delivery(self, job: DeliveryJob, lease_seconds: float) -> bool:
         """Heartbeat; False if the lease was lost."""
         with self._database.writing() as connection:
@@ -305,6 +313,11 @@ class Journal:
         Those that are returned count as published now."""
         with self._database.writing() as connection:
             return overdue.publish(connection, self._now(), publish_grace, limit)
+
+    def gather_counts(self) -> None:
+        """Keep ``counts`` cheap; call it now and then."""
+        with self._database.writing() as connection:
+            tally.gather(connection)
 
     def known_images(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, Select, Text, cast, func, or_, select
 
-from service.journal import jobs
+from service.journal import jobs, tally
 from service.journal.database import batches
 from service.journal.parcels import image_parcel, summary_parcel
 from service.journal.records import (
@@ -190,34 +190,25 @@ def delivery_errors(connection: Connection) -> dict[str, str]:
 
 def counts(connection: Connection, now: datetime) -> JournalCounts:
     images = dict.fromkeys(ImageState, 0)
-    for state, number in connection.execute(
-        select(image.c.state, func.count()).group_by(image.c.state)
-    ):
-        images[state] = number
-    deliveries: dict[tuple[str, DeliveryState], int] = {}
-    for destination, state, number in connection.execute(
-        select(delivery.c.destination, delivery.c.state, func.count()).group_by(
-            delivery.c.destination, delivery.c.state
-        )
-    ):
-        for each in DeliveryState:
-            deliveries.setdefault((destination, each), 0)
-        deliveries[destination, state] = number
-    reasons = connection.execute(
-        select(result.c.reason, func.count())
-        .where(result.c.state == ImageState.NOT_ANALYSABLE)
-        .group_by(result.c.reason)
-    )
     studies = dict.fromkeys(StudyState, 0)
-    for state, number in connection.execute(
-        select(study.c.state, func.count()).group_by(study.c.state)
-    ):
-        studies[state] = number
+    deliveries: dict[tuple[str, DeliveryState], int] = {}
+    reasons: dict[str, int] = {}
+    for count in tally.read(connection):
+        if count.about == image.name:
+            images[ImageState(count.state)] = count.number
+        elif count.about == study.name:
+            studies[StudyState(count.state)] = count.number
+        elif count.about == delivery.name and count.name is not None:
+            for each in DeliveryState:
+                deliveries.setdefault((count.name, each), 0)
+            deliveries[count.name, DeliveryState(count.state)] = count.number
+        elif count.about == result.name and count.state == ImageState.NOT_ANALYSABLE:
+            reasons[count.name or ""] = count.number
     return JournalCounts(
         images=images,
         studies=studies,
         deliveries=deliveries,
-        not_analysable={row[0]: row[1] for row in reasons},
+        not_analysable={reason: number for reason, number in reasons.items() if number},
         waiting={
             Stage.ANALYSIS: images[ImageState.RECEIVED],
             Stage.DELIVERY: sum(

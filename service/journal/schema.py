@@ -219,3 +219,17 @@ commitment = Table(
 
 not_committed: how many of the references, as last reported.
 """
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("about", String(16), nullable=False),
+    Column("name", Text),
+    Column("state", String(16), nullable=False),
+    Column("number", Integer, nullable=False),
+)
+"""How many rows of a table are in a state: the sum of ``number``, which triggers write.
+
+about: image, study, delivery or result. name: a delivery's destination, a result's reason.
+"""

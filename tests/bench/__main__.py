@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.bench import report
 from tests.bench.figure import Figure
 
-PARTS = ("results", "startup", "road", "inference", "ingest", "delivery", "growth")
+PARTS = ("results", "startup", "road", "inference", "ingest", "delivery", "growth", "load")
 """Each is a module here whose ``measure(scratch, quick)`` returns its figures."""
 
 
@@ -29,7 +29,10 @@ def bench(
         "docs/measured.md"
     ),
 ) -> None:
-    """Measure SecondRead against its peers on this machine, side by side in one run."""
+    """Measure SecondRead against its peers on this machine, side by side in one run.
+
+    SECONDREAD_BENCH_BACKLOG is how many results the part "delivery" drains, 2000 without it.
+    """
     unknown = [name for name in only or () if name not in PARTS]
     if unknown:
         raise typer.BadParameter(f"no such part: {', '.join(unknown)}", param_hint="--only")

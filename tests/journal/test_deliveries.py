@@ -166,3 +166,17 @@ def test_the_last_two_destinations_at_the_same_moment_still_end_the_image(
         thread.join()
 
     assert set(journal.keys_in(ImageState.DELIVERED)) == set(keys)
+
+
+def test_a_postponed_delivery_waits_without_an_attempt(journal: Journal, analysed, clock) -> None:
+    key = analysed(1, "pacs")
+    journal.postpone_delivery(key, "pacs", 40)
+    assert journal.lease_delivery(key, "pacs", 10) is None
+    assert journal.overdue(0) == []
+    clock.forward(40)
+    assert [job.key for job in journal.overdue(30)] == [key]
+    job = journal.lease_delivery(key, "pacs", 10)
+    assert job is not None
+    assert job.attempt == 1
+    journal.postpone_delivery(key, "pacs", 40)  # who has it keeps it
+    assert journal.record_delivered(job)
