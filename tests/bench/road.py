@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -14,8 +15,10 @@ from service.journal.records import ImageState
 from tests.bench.figure import Figure
 
 
-def measure(scratch: Path, images: int) -> list[Figure]:
+def measure(scratch: Path, *, quick: bool) -> list[Figure]:
     """Send one image at a time to an idle service; each is new by its SOP Instance UID."""
+    images = 3 if quick else 30
+    load = os.getloadavg()[0]
     source = next(p for p in packaged_ultrasound() if p.name == "examples_palette.dcm")
     data_set = pydicom.dcmread(source)
     overheads, inferences = [], []
@@ -44,9 +47,10 @@ def measure(scratch: Path, images: int) -> list[Figure]:
     milliseconds = sorted(value * 1000 for value in overheads)
     p95 = milliseconds[min(len(milliseconds) - 1, round(0.95 * len(milliseconds)))]
     alone = statistics.median(inferences) * 1000
-    detail = f"{images} images, p95 {p95:.0f} ms, inference {alone:.0f} ms"
+    detail = f"{images} images, inference {alone:.0f} ms"
+    median = statistics.median(milliseconds)
+    name = "overhead of the road beyond the inference"
     return [
-        Figure(
-            "overhead of the road (ms, median)", statistics.median(milliseconds), "≤ 250", detail
-        )
+        Figure(f"{name}, median", median, "ms", "≤ 100", load=load, detail=detail),
+        Figure(f"{name}, 95th percentile", p95, "ms", "≤ 250", load=load, detail=detail),
     ]
