@@ -259,7 +259,10 @@ def _journal(file: Path) -> tuple[bytes, bytes]:
     """Every value of every table: those of other columns, and those of columns that hold UIDs."""
     others, uids = [], []
     with sqlite3.connect(file) as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         for table in tables:
             if table.startswith(("ix_", "sqlite_", "uq_")):
                 continue
