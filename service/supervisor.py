@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import logging
 import os
 import socket
@@ -237,15 +238,21 @@ def _is_free(listener: Listener) -> bool:
 
 
 def _with_monitoring_ports(settings: Settings) -> Settings:
-    """A free port in place of each 0, so that supervisor and child agree on it."""
+    """A free port in place of each 0, so that supervisor and child agree on it.
+
+    None that the configuration names: nobody listens there yet, so it looks free.
+    """
     monitoring = settings.monitoring
+    named = {listener.port for listener in listeners(settings)}
     with ExitStack() as stack:
-        chosen = {}
+        chosen: dict[str, int] = {}
         for key in PORT_KEYS.values():
-            if getattr(monitoring, key) == 0:
+            while getattr(monitoring, key) == 0 and key not in chosen:
                 probe = stack.enter_context(socket.socket())
                 probe.bind((monitoring.host, 0))
-                chosen[key] = int(probe.getsockname()[1])
+                port = int(probe.getsockname()[1])
+                if port not in named:
+                    chosen[key] = port
     return settings.model_copy(update={"monitoring": monitoring.model_copy(update=chosen)})
 
 
@@ -253,5 +260,5 @@ def _healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 http, on our own host
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (urllib.error.URLError, OSError, http.client.HTTPException):
         return False

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.child import restart_wait
+from service.config import Settings
+from service.programs import PORT_KEYS
+from service.supervisor import Supervisor
 
 READY_SECONDS = 60
 CHILDREN = {"ingest", "analysis", "delivery", "keeper", "valkey-server"}
@@ -121,3 +124,25 @@ def test_the_storage_scp_loads_no_onnx_runtime(running) -> None:
     assert "onnxruntime" not in maps
     maps = Path(f"/proc/{running.children()['analysis']}/maps").read_text()
     assert "onnxruntime" in maps
+
+
+def test_a_free_monitoring_port_is_none_that_the_configuration_names(
+    monkeypatch, tmp_path, free_port
+) -> None:
+    """Nobody listens there yet, so the kernel may well offer it."""
+    offered = [free_port() for _ in range(6)]
+
+    class Probe(socket.socket):
+        def bind(self, address) -> None:
+            super().bind((address[0], offered.pop(0)))
+
+    taken = offered[0]
+    monitoring = dict.fromkeys(PORT_KEYS.values(), 0)
+    settings = Settings.model_validate(
+        {"data_dir": tmp_path, "ingest": {"port": taken}, "monitoring": monitoring}
+    )
+    monkeypatch.setattr("service.supervisor.socket.socket", Probe)
+    chosen = Supervisor(settings, None).settings.monitoring
+    ports = {getattr(chosen, name) for name in PORT_KEYS.values()}
+    assert taken not in ports
+    assert 0 not in ports
