@@ -20,11 +20,7 @@ from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from service.association import (
-    Handler,
-    application_entity,
-    bound_socket_waits,
-)
+from service.association import Handler, application_entity, bound_socket_waits
 from service.config import ConfigurationError
 from service.destination import ClientTls
 from service.still_image import UnreadableImage, wrap_still_image

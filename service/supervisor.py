@@ -93,7 +93,7 @@ class Supervisor:
             if time.monotonic() > deadline:
                 names = ", ".join(child.program.name for child in waiting)
                 raise SupervisorError(f"not ready after {timeout:.0f} s: {names}; see the log")
-            for child in [child for child in waiting if _healthy(child.program.health_url)]:
+            for child in [child for child in waiting if is_healthy(child.program.health_url)]:
                 self._silence.heard(child)
                 waiting.remove(child)
             self._stopping.wait(_LOOK_SECONDS)
@@ -256,7 +256,8 @@ def _with_monitoring_ports(settings: Settings) -> Settings:
     return settings.model_copy(update={"monitoring": monitoring.model_copy(update=chosen)})
 
 
-def _healthy(url: str) -> bool:
+def is_healthy(url: str) -> bool:
+    """Whether a process says at its ``/healthz`` that it works."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 http, on our own host
             return bool(answer.status == 200)

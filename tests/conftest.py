@@ -230,11 +230,13 @@ def make_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 def _running_orthanc(parent: Path) -> Iterator[Orthanc]:
     folder = parent / "orthanc"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     server = Orthanc(folder)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

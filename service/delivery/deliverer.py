@@ -154,15 +154,15 @@ class Deliverer:
         """All objects on one way: the verdict, what went wrong in words, and what was sent."""
         folder = self._spool.results_folder(job.parcel)
         try:
-            objects = [storage_object(folder / name) for name in job.objects]
-            contexts = [(each.sop_class_uid, each.transfer_syntax_uid) for each in objects]
+            ours = {folder / name: storage_object(folder / name) for name in job.objects}
+            contexts = [(each.sop_class_uid, each.transfer_syntax_uid) for each in ours.values()]
             with self._ways[destination.name].open(contexts) as transport:
                 variant = variant_for(destination, transport.report_class)
                 files = files_for(
                     destination.name, job.objects, job.parcel, variant, self._spool, self._check
                 )
-                sent = [storage_object(path) for path in files]
-                outcomes = transport.send(files)
+                sent = [ours.get(path) or storage_object(path) for path in files]
+                outcomes = transport.send(sent)
         except AssociationFailed as error:
             return Verdict.RETRY, str(error), ()
         except InvalidObject as error:

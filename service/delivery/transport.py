@@ -22,7 +22,7 @@ from service.destination import (
     StowDestination,
 )
 from service.oauth2 import OAuth2ClientCredentials
-from service.scu import Peer, SendOutcome, storage_object, store_association
+from service.scu import Peer, SendOutcome, StorageObject, store_association
 from service.stow import Basic, StowClient, StowPeer
 
 
@@ -31,11 +31,11 @@ class Transport:
     """An open way to one destination.
 
     report_class: in which it takes reports.
-    send: files in the form that it takes, in their order; one outcome for each.
+    send: objects in the form that it takes, in their order; one outcome for each.
     """
 
     report_class: ReportClass
-    send: Callable[[Sequence[Path]], Sequence[SendOutcome]]
+    send: Callable[[Sequence[StorageObject]], Sequence[SendOutcome]]
 
 
 class Way(ABC):
@@ -89,7 +89,7 @@ class _Dimse(Way):
             ]
             yield Transport(
                 (*accepted, *self._classes)[0],
-                lambda files: [association.store(storage_object(path)) for path in files],
+                lambda objects: [association.store(each) for each in objects],
             )
 
 
@@ -114,7 +114,9 @@ class _StowRs(Way):
 
     @contextmanager
     def open(self, contexts: Sequence[tuple[str, str]]) -> Iterator[Transport]:
-        yield Transport(self._report_class, self._client.store)
+        yield Transport(
+            self._report_class, lambda objects: self._client.store([each.path for each in objects])
+        )
 
 
 def _credentials(
