@@ -14,8 +14,7 @@ import sys
 import threading
 import time
 import tomllib
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -25,19 +24,23 @@ from service.journal.records import DeliveryState
 from service.queue.broker import Broker
 from service.queue.embedded_broker import embedded_broker_command
 from service.spool import Spool
+from service.supervisor import is_healthy
 from tests.bench.backlog import ResultFactory, leave, numbered, write_files
 from tests.bench.figure import Figure, Peer
-from tests.conftest import Orthanc
+from tests.conftest import Orthanc, _free_port, _running_orthanc, wait_until
 
 BACKLOG = "SECONDREAD_BENCH_BACKLOG"
 _DEFAULT_BACKLOG, _QUICK_BACKLOG = 2000, 100
 _SENDERS = (1, 2, 4, 8, 16)
-_SILENT_SECONDS = 120.0
+_SILENT_SECONDS, _START_SECONDS = 120.0, 60.0
 _PACS, _HANGING = "pacs", "hanging"
+
+running_orthanc = contextmanager(_running_orthanc)
+"""One in a folder of its own, until the block ends."""
 
 
 def measure(scratch: Path, *, quick: bool) -> list[Figure]:
-    """How many results: ``SECONDREAD_BENCH_BACKLOG``, the issue's figure is of 10000."""
+    """How many results: ``SECONDREAD_BENCH_BACKLOG``, the goal is of 10000."""
     count = int(os.environ.get(BACKLOG, _DEFAULT_BACKLOG)) if not quick else _QUICK_BACKLOG
     beside = min(count, 500)
     factory = ResultFactory()
@@ -138,7 +141,7 @@ class _Office:
     def __init__(self, folder: Path, destinations: dict[str, tuple[int, str]]) -> None:
         folder.mkdir(parents=True)
         self._config = folder / "secondread.toml"
-        ports = {name: free_port() for name in ("broker", "delivery", "keeper")}
+        ports = {name: _free_port() for name in ("broker", "delivery", "keeper")}
         self._config.write_text(_toml(folder, ports, destinations))
         self._settings = Settings.model_validate(tomllib.loads(self._config.read_text()))
         self._names = tuple(destinations)
@@ -156,10 +159,11 @@ class _Office:
         """Results a second from the first to the last that ``destination`` has got."""
         self._start(embedded_broker_command(self._settings.data_dir, self._ports["broker"]))
         with closing(Broker(self._settings.broker_url)) as broker:
-            wait_for(broker.answers)
+            wait_until(broker.answers)
         worker = [sys.executable, "-m", "service.cli", "worker", "--queue", "delivery"]
         self._start([*worker, "--config", str(self._config)])
-        wait_for(lambda: _healthy(self._ports["delivery"]))
+        health = f"http://127.0.0.1:{self._ports['delivery']}/healthz"
+        wait_until(lambda: is_healthy(health), _START_SECONDS)
         self._start([sys.executable, "-m", "service.cli", "keeper", "--config", str(self._config)])
         before, moved = -1, time.monotonic()
         while (done := self._done(destination)) < count:
@@ -209,17 +213,6 @@ def _office(folder: Path, destinations: dict[str, tuple[int, str]]) -> Iterator[
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
-    folder.mkdir(parents=True)
-    orthanc = Orthanc(folder)
-    orthanc.start()
-    try:
-        yield orthanc
-    finally:
-        orthanc.stop()
-
-
-@contextmanager
 def _listener_that_hangs() -> Iterator[int]:
     """A port on which connections are taken and nothing is ever said."""
     taken: list[socket.socket] = []
@@ -236,24 +229,3 @@ def _listener_that_hangs() -> Iterator[int]:
         yield int(listener.getsockname()[1])
         for connection in taken:
             connection.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("a process of the service does not start")
-        time.sleep(0.05)

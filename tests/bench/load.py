@@ -17,18 +17,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import pydicom
-from pydicom.uid import generate_uid
-
 from service.config import Settings
-from service.demo import packaged_ultrasound
 from service.journal.journal import Journal
 from service.journal.records import ImageRow, ImageState
 from service.scu import AssociationFailed, Peer, storage_object, store_association
 from service.supervisor import Supervisor
 from tests.bench import queueing
-from tests.bench.delivery import free_port, running_orthanc
+from tests.bench.delivery import running_orthanc
 from tests.bench.figure import Figure
+from tests.bench.scans import Scans
+from tests.conftest import _free_port
 from tests.system.conftest import make_small_model
 
 IMAGES_A_STUDY = 10
@@ -146,8 +144,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
-        source = next(p for p in packaged_ultrasound() if p.name == "examples_palette.dcm")
-        self._data_set = pydicom.dcmread(source)
+        self._scans = Scans()
 
     def refused(self) -> int:
         return sum(self.answers.values())
@@ -163,12 +160,7 @@ class Sender:
                 time.sleep(0.05)
 
     def _new(self) -> Path:
-        uid = generate_uid()
-        self._data_set.SOPInstanceUID = uid
-        self._data_set.file_meta.MediaStorageSOPInstanceUID = uid
-        path = self.folder / "image.dcm"
-        self._data_set.save_as(path)
-        return path
+        return self._scans.save(self.folder / "image.dcm")
 
     def _send(self, path: Path) -> bool:
         item = storage_object(path)
@@ -217,10 +209,10 @@ def _service(folder: Path, **ingest: int) -> Iterator[Service]:
         (folder / "model").mkdir()
         model = make_small_model(folder / "model")
         config = folder / "secondread.toml"
-        values = {"port": free_port(), "low_water_bytes": 0, "max_associations_per_second": 10_000}
+        values = {"port": _free_port(), "low_water_bytes": 0, "max_associations_per_second": 10_000}
         lines = [f'data_dir = "{folder / "data"}"', 'log_level = "ERROR"', "[ingest]"]
         lines += [f"{key} = {value}" for key, value in (values | ingest).items()]
-        lines += ["[broker]", f"embedded_port = {free_port()}"]
+        lines += ["[broker]", f"embedded_port = {_free_port()}"]
         lines += ["[monitoring]", *(f"{part}_port = 0" for part in _PARTS)]
         lines += ["[analysis]", f'model = "{model}"', "threads = 1"]
         lines += ["[results]", "quiet_seconds = 2"]

@@ -21,8 +21,8 @@ from service.queue.broker import Broker
 from service.queue.embedded_broker import embedded_broker_command
 from service.queue.publisher import Publisher
 from service.spool import Spool
-from tests.bench.delivery import free_port, wait_for
 from tests.bench.figure import Figure, Peer
+from tests.conftest import _free_port, wait_until
 
 _WORKER = Path(__file__).parent.parent / "queue" / "worker_program.py"
 _ROUNDS = 20
@@ -90,9 +90,9 @@ def _consume(folder: Path, url: str, broker: Broker, count: int) -> float:
         [sys.executable, str(_WORKER), url, str(folder), "0", "60"], stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: broker.queue_length(Stage.ANALYSIS) < 0.9 * count)
+        wait_until(lambda: broker.queue_length(Stage.ANALYSIS) < 0.9 * count, 60)
         left, began = broker.queue_length(Stage.ANALYSIS), time.monotonic()
-        wait_for(lambda: broker.queue_length(Stage.ANALYSIS) == 0, 300)
+        wait_until(lambda: broker.queue_length(Stage.ANALYSIS) == 0, 300)
         return left / (time.monotonic() - began)
     finally:
         worker.kill()
@@ -101,12 +101,12 @@ def _consume(folder: Path, url: str, broker: Broker, count: int) -> float:
 
 @contextmanager
 def _broker(folder: Path) -> Iterator[str]:
-    port = free_port()
+    port = _free_port()
     process = subprocess.Popen(embedded_broker_command(folder, port))
     url = f"redis://127.0.0.1:{port}/0"
     try:
         with closing(Broker(url)) as broker:
-            wait_for(broker.answers)
+            wait_until(broker.answers)
         yield url
     finally:
         process.kill()

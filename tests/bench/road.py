@@ -7,27 +7,23 @@ import statistics
 import time
 from pathlib import Path
 
-import pydicom
 from rich.progress import track
 
-from service.demo import demonstration, packaged_ultrasound
+from service.demo import demonstration
 from service.journal.records import ImageState
 from tests.bench.figure import Figure
+from tests.bench.scans import Scans
 
 
 def measure(scratch: Path, *, quick: bool) -> list[Figure]:
     """Send one image at a time to an idle service; each is new by its SOP Instance UID."""
     images = 3 if quick else 30
     load = os.getloadavg()[0]
-    source = next(p for p in packaged_ultrasound() if p.name == "examples_palette.dcm")
-    data_set = pydicom.dcmread(source)
+    scans = Scans()
     overheads, inferences = [], []
     with demonstration(scratch / "pacs") as running:
         for number in track(range(images + 1), description="road"):
-            data_set.SOPInstanceUID = pydicom.uid.generate_uid()
-            data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
-            path = scratch / f"{number}.dcm"
-            data_set.save_as(path)
+            path = scans.save(scratch / f"{number}.dcm")
             answered: list[float] = []
             sent = running.send([path], lambda _: answered.append(time.time()))  # noqa: B023
             running.wait(sent, timeout=60)

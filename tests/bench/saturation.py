@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import torch
 from rich.progress import track
 
@@ -23,16 +22,17 @@ from service.analysis.analyser import Analyser, Analysis
 from service.analysis.inference import INPUT, make_session, outputs_of
 from service.analysis.model_package import MODEL_FILE, file_sha256, load_model_package
 from service.config import REFERENCE_MODEL, AnalysisSettings
-from service.demo import packaged_ultrasound
 from service.journal.records import ImageState
 from tests.bench.figure import Figure, Peer
+from tests.bench.scans import Scans
 
 _STARTED = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def measure(scratch: Path, *, quick: bool) -> list[Figure]:
     """With the reference model, and with one of the paper's input size."""
-    files = _files(scratch, 4 if quick else 16)
+    scans = Scans()
+    files = [scans.save(scratch / f"{number}.dcm") for number in range(4 if quick else 16)]
     figures = [_measure_model(REFERENCE_MODEL, files, 2 if quick else 8)]
     if not quick:
         figures.append(_measure_model(_package(scratch / "package", 1024), files[:4], 6))
@@ -86,19 +86,6 @@ def _measure_model(model: Path, files: list[Path], rounds: int) -> Figure:
         load,
         f"{images} images; ms each by stage, waiting included: {spent}",
     )
-
-
-def _files(folder: Path, count: int) -> list[Path]:
-    """The same real picture under new UIDs, so that each is an image of its own."""
-    source = next(path for path in packaged_ultrasound() if path.name == "examples_palette.dcm")
-    data_set = pydicom.dcmread(source)
-    files = []
-    for number in range(count):
-        data_set.SOPInstanceUID = pydicom.uid.generate_uid()
-        data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
-        files.append(folder / f"{number}.dcm")
-        data_set.save_as(files[-1])
-    return files
 
 
 def _package(folder: Path, size: int) -> Path:
