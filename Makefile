@@ -64,7 +64,7 @@ fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [F
 	$(TESTING)/bin/python -m tests.fuzz files --count $(or $(FILES),2000) --seed $(or $(SEED),1)
 	$(TESTING)/bin/python -m tests.fuzz sessions --count $(or $(SESSIONS),2000) --seed $(or $(SEED),1)
 
-bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=ingest] [QUICK=1]
+bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=road] [QUICK=1]
 	$(TESTING)/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 bench-gpu: $(TESTING)/.ready ## CUDA and TensorRT beside the CPU; exit code 2 without a GPU
