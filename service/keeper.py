@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from service.audit.messages import application_activity
 from service.audit.syslog import SyslogForwarder
 from service.audit.trail import AuditTrail
 from service.config import Settings
+from service.ending import Ending
 from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
 from service.journal.records import ImageState, Stage, StudyState
@@ -24,10 +24,7 @@ from service.sweep import Sweeper
 
 log = logging.getLogger(__name__)
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-
 _MEASURE_SECONDS = 5.0
-_SIGNAL_SECONDS = 0.1
 
 _ILL_SECONDS = 60.0
 
@@ -174,8 +171,7 @@ def run(settings: Settings) -> int:
 
     Raises JournalError if it cannot start.
     """
-    # Blocked, for all threads: they stay pending until they are looked for, and interrupt no look.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    ending = Ending()
     with ExitStack() as stack:
         spool = Spool(settings.spool_dir)
         spool.prepare()
@@ -200,21 +196,6 @@ def run(settings: Settings) -> int:
         trail.write(application_activity("keeper", started=True))
         stack.callback(lambda: trail.write(application_activity("keeper", started=False)))
         log.info("ready")
-        keeper.run(_told_to_end)
+        keeper.run(ending.wait)
     log.info("stopped")
     return 0
-
-
-def _told_to_end(seconds: float) -> bool:
-    """Wait so long for a signal that ends us, which is blocked and stays pending.
-
-    Not by sigtimedwait(): of a process that was stopped for longer than that, CPython's tells a
-    signal that never came.
-    """
-    deadline = time.monotonic() + seconds
-    while not signal.sigpending() & set(_ENDING):
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            return False
-        time.sleep(min(remaining, _SIGNAL_SECONDS))
-    return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from service.audit.messages import application_activity
 from service.audit.trail import AuditTrail
 from service.config import ConfigurationError, Settings
+from service.ending import Ending
 from service.ingest.commitment import CommitmentScp
 from service.ingest.scp import StorageScp
 from service.journal.journal import Journal, JournalError
@@ -20,8 +20,6 @@ from service.spool import Spool
 
 log = logging.getLogger(__name__)
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-
 
 def run(settings: Settings, publish: Callable[[str], None]) -> None:
     """Receive until SIGTERM or SIGINT, then let open associations finish.
@@ -30,7 +28,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
     Call it in the main thread. Raises ConfigurationError if an address or the spool cannot be
     used, JournalError if the journal cannot.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    ending = Ending()
     with ExitStack() as stack:
         journal = open_journal(settings)
         stack.callback(journal.close)
@@ -59,7 +57,7 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         trail.write(application_activity("ingest", started=True))
         stack.callback(lambda: trail.write(application_activity("ingest", started=False)))
         log.info("%s receives on port %d", settings.ingest.ae_title, scp.port)
-        signal.sigwait(_ENDING)
+        ending.wait()
         log.info("open associations have %.0f s to finish", settings.ingest.drain_seconds)
         scp.stop(settings.ingest.drain_seconds)
 

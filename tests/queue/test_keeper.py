@@ -185,26 +185,3 @@ def test_what_waits_is_measured(ward: Ward) -> None:
     assert ward.value("secondread_images", state="received") == 3
     assert ward.value("secondread_queue_depth", stage="analysis") == 3
     assert ward.value("secondread_spool_free_bytes") > 0
-
-
-_WAITING = """
-import signal
-from service.keeper import _ENDING, _told_to_end
-signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-print("ready", flush=True)
-print(_told_to_end(0.3), flush=True)
-print(_told_to_end(30), flush=True)
-"""
-
-
-def test_a_keeper_that_was_frozen_goes_on_and_ends_when_it_is_told() -> None:
-    process = subprocess.Popen([sys.executable, "-c", _WAITING], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(0.6)
-    process.send_signal(signal.SIGCONT)
-    assert process.stdout.readline() == "False\n"
-    process.terminate()
-    assert process.stdout.readline() == "True\n"
-    assert process.wait(10) == 0
