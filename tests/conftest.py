@@ -62,6 +62,11 @@ class ServerProcess:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start, and wait until the port answers."""
         with (self._folder / "server.log").open("ab") as log:
