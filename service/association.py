@@ -17,6 +17,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.reactor import wait_instead_of_looking
 
 # pynetdicom keeps these switches as module globals, so they are set once, where it is imported.
 # Its default log handlers take one lock of the whole AE for each PDU.
@@ -101,6 +102,7 @@ class Acceptor:
         self._handlers = [
             *handlers,
             (evt.EVT_CONN_OPEN, bound_socket_waits, [waits]),
+            (evt.EVT_CONN_OPEN, lambda event: wait_instead_of_looking(event.assoc)),
             (evt.EVT_CONN_CLOSE, _end_without_request),
         ]
         if guard is not None:
