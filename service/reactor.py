@@ -29,7 +29,9 @@ def wait_instead_of_looking(association: Association) -> None:
     """
     dul = association.dul
     bell = _Bell()
-    checkpoint = _Checkpoint(lambda: dul.to_user_queue.qsize() or association.dimse.msg_queue.qsize())
+    checkpoint = _Checkpoint(
+        lambda: dul.to_user_queue.qsize() or association.dimse.msg_queue.qsize()
+    )
     association._reactor_checkpoint = checkpoint
     association.dimse.msg_queue = _Ringing(checkpoint.something_happened)
     dul.to_user_queue = _Ringing(checkpoint.something_happened)
@@ -68,7 +70,7 @@ def _wait_for(association: Association, bell: _Bell) -> None:
     connection = dul.socket.socket if dul.socket else None
     if isinstance(connection, ssl.SSLSocket) and connection.pending():
         return
-    watched = [bell] if connection is None else [bell, connection]
+    watched: list[Any] = [bell] if connection is None else [bell, connection]
     try:
         ready, _, _ = select.select(watched, [], [], _LOOK_SECONDS)
     except (OSError, ValueError):  # closed meanwhile; pynetdicom sees that itself

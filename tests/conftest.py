@@ -47,7 +47,8 @@ def _free_port() -> int:
 
 
 def _binary(name: str) -> str:
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    # Debian's first: an activated environment has pynetdicom's tools, which share dcmtk's names.
+    path = shutil.which(name, path=f"/usr/bin:/usr/sbin:{os.environ.get('PATH', '')}")
     if path is None:
         pytest.fail(f"{name} is not installed; `make test` installs it")
     return path

@@ -1,4 +1,4 @@
-"""The head of a data set that is kept encoded: just enough to see what it says it is."""
+"""A data set that is kept encoded: what stands before it in a file, and what its head says."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
+from pynetdicom.dsutils import create_file_meta, encode_file_meta
+
+from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
 _STUDY_INSTANCE_UID = 0x0020000D
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""In which the elements must stand that are looked at here."""
 _LONGEST_UID = 64
 
 
 class UnreadableDataSet(Exception):
     """The bytes do not begin with elements of the negotiated transfer syntax."""
+
+
+def file_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble, prefix and file meta information (PS3.10 section 7.1)."""
+    meta = create_file_meta(
+        sop_class_uid=UID(sop_class_uid),
+        sop_instance_uid=UID(sop_instance_uid),
+        transfer_syntax=UID(transfer_syntax_uid),
+        implementation_uid=UID(IMPLEMENTATION_CLASS_UID),
+        implementation_version=IMPLEMENTATION_VERSION_NAME,
+    )
+    return b"\0" * 128 + b"DICM" + encode_file_meta(meta)
 
 
 def sop_identity(data_set: bytes, transfer_syntax_uid: str) -> tuple[str, str]:
@@ -47,9 +63,9 @@ def study_identity(data_set: bytes, transfer_syntax_uid: str) -> str | None:
 def _head(data_set: bytes, transfer_syntax_uid: str, last: int) -> Dataset:
     """The elements up to the tag ``last``, as far as the first 64 KiB hold them."""
     syntax = UID(transfer_syntax_uid)
-    head = data_set[:_HEAD_BYTES]
+    head = data_set[:HEAD_BYTES]
     if syntax.is_deflated:
-        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, _HEAD_BYTES)
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, HEAD_BYTES)
 
     def is_behind(tag: BaseTag, vr: str | None, length: int) -> bool:
         return int(tag) > last

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
 from pynetdicom import evt
@@ -15,7 +16,8 @@ from pynetdicom.association import Association
 from service.audit.messages import Node, security_alert
 from service.audit.trail import AuditTrail
 from service.ingest.access import Access, Rate
-from service.ingest.inflow import Budget, Excess, Inflow
+from service.ingest.arrival import Arrival
+from service.ingest.inflow import Inflow
 from service.ingest.settings import IngestSettings
 from service.monitoring.metrics import Metrics
 from service.tls import ServerTls
@@ -35,15 +37,20 @@ _LOCAL_LIMIT = (2, 3, 2)
 
 
 class Guard:
-    """Thread-safe. Raises ConfigurationError if the TLS files cannot be used."""
+    """incoming: where data sets go as they come.
 
-    def __init__(self, settings: IngestSettings, metrics: Metrics, trail: AuditTrail) -> None:
+    Thread-safe. Raises ConfigurationError if the TLS files cannot be used.
+    """
+
+    def __init__(
+        self, settings: IngestSettings, incoming: Path, metrics: Metrics, trail: AuditTrail
+    ) -> None:
         self._settings = settings
+        self._incoming = incoming
         self._trail = trail
         self._metrics = metrics
         self._access = Access(settings)
         self._rate = Rate(settings.max_associations_per_second)
-        self._budget = Budget(settings.max_memory_bytes)
         broken = metrics.tls_reload_failures.inc
         self._tls = ServerTls(settings.tls, broken) if settings.tls else None
         self._inflows: WeakKeyDictionary[Association, Inflow] = WeakKeyDictionary()
@@ -89,7 +96,7 @@ class Guard:
             found = known()
             self.refused(reason, _peer(found) if found else Node("", address))
 
-        self._inflows[association] = Inflow(association, self._settings, self._budget, cut)
+        self._inflows[association] = Inflow(association, self._settings, self._incoming, cut)
 
     def requested(self, event: evt.Event, open_from_there: int) -> None:
         """Handler of EVT_REQUESTED: reject, or leave it to the negotiation."""
@@ -101,13 +108,13 @@ class Guard:
         elif not self._rate.allows(peer.address):
             self._reject(event.assoc, "rate", _CONGESTION)
 
-    def excess(self, event: evt.Event) -> Excess | None:
-        """Why the data set of a request is not whole; None if it is."""
+    def arrival(self, event: evt.Event) -> Arrival | None:
+        """The data set of a request; None if it has none."""
         inflow = self._inflows.get(event.assoc)
-        return inflow.excess(event.request.MessageID) if inflow else None  # type: ignore[arg-type]
+        return inflow.arrival(event.request.MessageID) if inflow else None  # type: ignore[arg-type]
 
     def answered(self, event: evt.Event) -> None:
-        """The data set of a request is no longer in memory."""
+        """Whatever is left of a request's data set in ``incoming/`` can go."""
         inflow = self._inflows.get(event.assoc)
         if inflow:
             inflow.answered(event.request.MessageID)  # type: ignore[arg-type]

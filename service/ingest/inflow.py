@@ -1,16 +1,15 @@
-"""What an association may send, how much of it at once, and how slowly."""
+"""What an association may send, how much of it at once, and how slowly; and where it goes."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from io import BytesIO
-from weakref import WeakSet
+from pathlib import Path
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -18,6 +17,8 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from service.ingest.arrival import Arrival
+from service.ingest.data_set import file_header
 from service.ingest.settings import IngestSettings
 
 _ABORT = b"\x07\0\0\0\0\x04\0\0\x02\x06"
@@ -25,49 +26,38 @@ _ABORT = b"\x07\0\0\0\0\x04\0\0\x02\x06"
 _P_DATA = 0x04
 _PDU_TYPES = range(0x01, 0x08)
 _HEADER_BYTES = 6
+_PDV_HEADER = struct.Struct(">IBB")
+"""Item length, context ID, message control header (PS3.8 Table 9-23 and Annex E.2)."""
+_COMMAND, _LAST = 1, 2
+_DATA_TRANSFER = "Sta6"
 _NEGOTIATION_BYTES = 1 << 18
 """128 presentation contexts with all transfer syntaxes of the standard need less."""
 _COMMAND_BYTES = 1 << 16
-_CHUNK = 1 << 16
+_DATA_BYTES = 1 << 22
+"""Of a data set that stays in memory: a request for storage commitment of 25 000 instances."""
 _UNANSWERED = 8
 """Requests that may wait: we negotiate one at a time, but not every sender keeps to it."""
 
 
-class Excess(StrEnum):
-    """Why a data set was not kept."""
-
-    OBJECT = "object-size"
-    MEMORY = "memory"
-
-
-class Budget:
-    """Bytes of unfinished data sets over all associations. Thread-safe."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._inflows: WeakSet[Inflow] = WeakSet()
-
-    def add(self, inflow: Inflow) -> None:
-        with self._lock:
-            self._inflows.add(inflow)
-
-    def is_spent(self) -> bool:
-        with self._lock:
-            return sum(each.held for each in self._inflows if each.is_open) > self._limit
-
-
 @dataclass
 class _Message:
-    size: int = 0
+    """arrival: where the data set of a C-STORE goes.
+    command, in_memory: bytes of the command set, and of a data set that goes nowhere else.
+    """
+
     command: int = 0
-    excess: Excess | None = None
+    in_memory: int = 0
+    arrival: Arrival | None = None
     since: float | None = None
 
 
 class Inflow:
     """Stands between an accepted association and its socket.
 
+    The data set of a C-STORE goes into a file of ``incoming`` as it comes, and pynetdicom is given
+    none of it: what is in memory is one PDU, however large the object is.
+
+    incoming: folder of the files; what is left when the association has ended is removed.
     cut: told why, when it has ended the connection (pdu-length, pdu-time, message-time,
         object-size, message, pipelined, protocol).
     """
@@ -76,21 +66,25 @@ class Inflow:
         self,
         association: Association,
         settings: IngestSettings,
-        budget: Budget,
+        incoming: Path,
         cut: Callable[[str], None],
     ) -> None:
         # Weakly, for the association holds this object by its handlers.
         self._association = weakref.ref(association)
         self._settings = settings
-        self._budget = budget
+        self._incoming = incoming
         self._cut = cut
         self._deadline = time.monotonic() + settings.acse_timeout
         self._pdu_type: int | None = None
+        self._buffer = bytearray()
+        self._unread: bytearray | None = None
         self._is_first = True
         self._is_over = False
         self._message = _Message()
         self._complete: dict[int, _Message] = {}
         self._waits = settings.network_timeout
+        self._lock = threading.Lock()
+        self._running = 2
         provider = association.dul.socket
         if provider is not None:
             provider.recv = self._recv  # type: ignore[method-assign, assignment]
@@ -99,27 +93,17 @@ class Inflow:
         # Association.kill() waits for the DUL's thread, so that one must not call it.
         association.run = self._survived(association.run, then=association.kill)  # type: ignore[method-assign]
         association.dul.run = self._survived(association.dul.run, then=self._wake)  # type: ignore[method-assign]
-        budget.add(self)
 
-    @property
-    def held(self) -> int:
-        """Bytes of data sets that are on their way or not yet answered."""
-        unanswered = sum(each.size for each in list(self._complete.values()))
-        return (0 if self._message.excess else self._message.size) + unanswered
-
-    @property
-    def is_open(self) -> bool:
-        association = self._association()
-        return association is not None and association.is_alive()
-
-    def excess(self, message_id: int) -> Excess | None:
-        """Why a message's data set is not whole; None if it is."""
+    def arrival(self, message_id: int) -> Arrival | None:
+        """Of a C-STORE that has come whole; None if it brought no data set."""
         message = self._complete.get(message_id)
-        return message.excess if message else None
+        return message.arrival if message else None
 
     def answered(self, message_id: int) -> None:
-        """The data set of a message is no longer in memory."""
-        self._complete.pop(message_id, None)
+        """What has come with a message is kept elsewhere, or not at all."""
+        message = self._complete.pop(message_id, None)
+        if message and message.arrival:
+            message.arrival.discard()
 
     def _survived(self, run: Callable[[], None], then: Callable[[], None]) -> Callable[[], None]:
         """What pynetdicom raises for a request or an order of PDUs that it does not know ends the
@@ -131,8 +115,20 @@ class Inflow:
             except Exception:  # noqa: BLE001
                 self._end("protocol")
                 then()
+            finally:
+                self._one_has_ended()
 
         return call
+
+    def _one_has_ended(self) -> None:
+        """Of the two threads of an association; the second one clears up."""
+        with self._lock:
+            self._running -= 1
+            if self._running:
+                return
+        for message in (self._message, *self._complete.values()):
+            if message.arrival:
+                message.arrival.discard()
 
     def _wake(self) -> None:
         """Let the association see that its DUL has ended, also while it waits for a request."""
@@ -146,37 +142,101 @@ class Inflow:
         What is too long or too slow ends the connection; what has come by then is returned, and
         pynetdicom finds that it is not a whole PDU.
         """
+        if self._unread is not None:
+            unread, self._unread = self._unread, None
+            return unread
         connection = self._connection
         if connection is None or self._is_over:
             return bytearray()
-        is_header = self._pdu_type is None
-        now = time.monotonic()
-        if is_header and not self._is_first:
-            self._deadline = now + self._settings.pdu_timeout
-        if not is_header and count > self._longest:
-            return self._end("pdu-length")
-        if now - (self._message.since or now) > self._settings.message_timeout:
-            return self._end("message-time")
-        received = bytearray()
-        while len(received) < count:
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                return self._end("pdu-time")
-            connection.settimeout(remaining)
-            try:
-                chunk = connection.recv(min(_CHUNK, count - len(received)))
-            except TimeoutError:
-                return self._end("pdu-time")
-            if not chunk:
-                break
-            received += chunk
-        connection.settimeout(self._waits)
-        if is_header and len(received) == _HEADER_BYTES and received[0] in _PDU_TYPES:
-            self._pdu_type = received[0]
-        else:
-            self._pdu_type = None
-            self._is_first = False
+        try:
+            if self._pdu_type is None:
+                return self._next_pdu(connection)
+            if count > self._longest(self._pdu_type):
+                return self._end("pdu-length")
+            self._pdu_type, self._is_first = None, False
+            return self._read(connection, count)
+        finally:
+            if not self._is_over:
+                connection.settimeout(self._waits)
+
+    def _next_pdu(self, connection: socket.socket) -> bytearray:
+        """The header of the next PDU that is for pynetdicom."""
+        while True:
+            now = time.monotonic()
+            if not self._is_first:
+                self._deadline = now + self._settings.pdu_timeout
+            if now - (self._message.since or now) > self._settings.message_timeout:
+                return self._end("message-time")
+            header = self._read(connection, _HEADER_BYTES)
+            if len(header) < _HEADER_BYTES or header[0] not in _PDU_TYPES:
+                return header
+            if header[0] != _P_DATA or not self._is_data_due():
+                self._pdu_type = header[0]
+                return header
+            length = int.from_bytes(header[2:], "big")
+            if length > self._longest(_P_DATA):
+                return self._end("pdu-length")
+            if len(self._buffer) < length:
+                self._buffer = bytearray(length)
+            content = memoryview(self._buffer)[:length]
+            received = self._read_into(connection, content)
+            rest = self._without_data(content) if received == length else content[:received]
+            if rest is not None:
+                self._unread = bytearray(rest)
+                return header[:2] + len(rest).to_bytes(4, "big")
+
+    def _is_data_due(self) -> bool:
+        """Whether nothing but the data set of a C-STORE is expected, and nothing is to be sent."""
+        association = self._association()
+        return (
+            self._message.arrival is not None
+            and association is not None
+            and association.dul.state_machine.current_state == _DATA_TRANSFER
+            and association.dul.to_provider_queue.empty()
+        )
+
+    def _without_data(self, content: memoryview) -> memoryview | bytes | None:
+        """What pynetdicom is to see of a PDU's content whose data are ours; None if nothing."""
+        fragments = _fragments(content)
+        controls = [control for _, control, _ in fragments]
+        if (
+            not fragments
+            or any(control & _COMMAND for control in controls)
+            or any(control & _LAST for control in controls[:-1])
+        ):
+            return content
+        for _, _, data in fragments:
+            self._receive(data)
+        association = self._association()
+        if association is not None:
+            association.dul._idle_timer.restart()
+        context_id, control, _ = fragments[-1]
+        if control & _LAST or self._is_over:
+            return _PDV_HEADER.pack(2, context_id, control)
+        return None
+
+    def _read(self, connection: socket.socket, count: int) -> bytearray:
+        received = bytearray(count)
+        del received[self._read_into(connection, memoryview(received)) :]
         return received
+
+    def _read_into(self, connection: socket.socket, content: memoryview) -> int:
+        """Bytes that came in time."""
+        place = 0
+        while place < len(content):
+            remaining = self._deadline - time.monotonic()
+            try:
+                if remaining <= 0:
+                    raise TimeoutError
+                connection.settimeout(remaining)
+                received = connection.recv_into(content[place:])
+            except TimeoutError:
+                self._end("pdu-time")
+                return 0
+            if not received:
+                break
+            place += received
+        return place
 
     @property
     def _connection(self) -> socket.socket | None:
@@ -184,12 +244,9 @@ class Inflow:
         provider = association.dul.socket if association else None
         return provider.socket if provider else None
 
-    @property
-    def _longest(self) -> int:
-        """Of the rest of the PDU whose header has come."""
-        if self._pdu_type == _P_DATA:
-            return self._settings.max_pdu_bytes
-        return _NEGOTIATION_BYTES
+    def _longest(self, pdu_type: int) -> int:
+        """Of the rest of a PDU behind its header."""
+        return self._settings.max_pdu_bytes if pdu_type == _P_DATA else _NEGOTIATION_BYTES
 
     def _end(self, reason: str) -> bytearray:
         """Once: what the peer had sent by then is not looked at."""
@@ -208,59 +265,89 @@ class Inflow:
         return bytearray()
 
     def _take(self, primitive: P_DATA) -> None:
-        """In place of DIMSEServiceProvider.receive_primitive: no more is kept than may be."""
-        message = self._message
-        if message.since is None:
-            message.since = time.monotonic()
-        kept: list[list[int | bytes]] = []
-        for context_id, data in primitive.presentation_data_value_list:
-            is_command = bool(data) and bool(data[0] & 1)
-            if is_command:
-                message.command += len(data)
-            elif len(data) > 1:
-                message.size += len(data) - 1
-                if message.excess is None:
-                    if message.size > self._settings.max_object_bytes:
-                        message.excess = Excess.OBJECT
-                    elif self._budget.is_spent():
-                        message.excess = Excess.MEMORY
-            is_dropped = message.excess is not None and not is_command
-            kept.append([context_id, bytes(data[:1] if is_dropped else data)])
-        if message.excess:
-            primitive.presentation_data_value_list = kept  # type: ignore[assignment]
-            self._let_go()
-        if message.command > _COMMAND_BYTES or message.size > 2 * self._settings.max_object_bytes:
-            self._end("object-size")
-            return
+        """In place of DIMSEServiceProvider.receive_primitive.
+
+        One fragment at a time: what it is shows when those before it have been understood.
+        """
         association = self._association()
         if association is None:
             return
-        try:
-            DIMSEServiceProvider.receive_primitive(association.dimse, primitive)
-        except Exception:  # noqa: BLE001 whatever pynetdicom finds in it; its thread must go on
-            self._end("message")
+        for context_id, data in primitive.presentation_data_value_list:
+            message = self._message
+            if message.since is None:
+                message.since = time.monotonic()
+            if data[0] & _COMMAND:
+                message.command += len(data)
+            elif message.arrival is None:
+                message.in_memory += len(data)
+            else:
+                self._receive(memoryview(data)[1:])
+                data = data[:1]
+            if message.command > _COMMAND_BYTES or message.in_memory > _DATA_BYTES:
+                self._end("object-size")
+            if self._is_over:
+                return
+            fragment = P_DATA()
+            fragment.presentation_data_value_list = [[context_id, data]]  # type: ignore[list-item]
+            try:
+                DIMSEServiceProvider.receive_primitive(association.dimse, fragment)
+                if isinstance(association.dimse.message, C_STORE_RQ):
+                    self._expect_data(association.dimse.message, association)
+            except Exception:  # noqa: BLE001 whatever pynetdicom finds in it; its thread must go on
+                self._end("message")
         if association.dimse.msg_queue.qsize() > _UNANSWERED:
             self._end("pipelined")
 
-    def _let_go(self) -> None:
-        """Of what had come of a data set that will not be kept: it no longer counts as held."""
-        association = self._association()
-        message = association.dimse.message if association else None
-        if message is not None:
-            message.data_set = BytesIO()
+    def _expect_data(self, request: C_STORE_RQ, association: Association) -> None:
+        """Open the file of a C-STORE whose command has come. Raises what a faulty one leads to."""
+        if self._message.arrival is None:
+            (context,) = (
+                each
+                for each in association.accepted_contexts
+                if each.context_id == request.context_id
+            )
+            command = request.command_set
+            self._message.arrival = Arrival(
+                self._incoming,
+                file_header(
+                    command.AffectedSOPClassUID,
+                    command.AffectedSOPInstanceUID,
+                    context.transfer_syntax[0],
+                ),
+                self._settings.max_object_bytes,
+                self._settings.low_water_bytes,
+            )
+
+    def _receive(self, data: memoryview) -> None:
+        arrival = self._message.arrival
+        if arrival is not None:
+            arrival.add(data)
+            if arrival.size > 2 * self._settings.max_object_bytes:
+                self._end("object-size")
 
     def _finished(self, event: evt.Event) -> None:
         """Handler of EVT_DIMSE_RECV."""
         message, self._message = self._message, _Message()
         if not isinstance(event.message, C_STORE_RQ):
-            if message.excess:
-                self._end(message.excess)
             return
         message_id = int(event.message.command_set.MessageID)
         if message_id in self._complete:
-            # One record for two data sets would hide what is held, and whether it is whole.
+            # One record for two data sets would hide whether the first one is whole.
+            if message.arrival:
+                message.arrival.discard()
             self._end("pipelined")
             return
-        if message.excess:
-            message.size = 0
         self._complete[message_id] = message
+
+
+def _fragments(content: memoryview) -> list[tuple[int, int, memoryview]]:
+    """Context ID, control header and data of each PDV; nothing if they do not fill the content."""
+    found, place = [], 0
+    while place + _PDV_HEADER.size <= len(content):
+        length, context_id, control = _PDV_HEADER.unpack_from(content, place)
+        end = place + 4 + length
+        if length < 2 or end > len(content):
+            break
+        found.append((context_id, control, content[place + _PDV_HEADER.size : end]))
+        place = end
+    return found if place == len(content) else []

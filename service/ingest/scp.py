@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import time
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +12,17 @@ from typing import cast
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from service.association import Acceptor, application_entity
 from service.audit.messages import Message, Node, Outcome, instances_transferred
 from service.audit.trail import AuditTrail
 from service.commitment.information import PUSH_MODEL
+from service.ingest.arrival import Arrival, Excess
 from service.ingest.background_publisher import BackgroundPublisher
 from service.ingest.commitment import CommitmentScp
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
 from service.ingest.guard import Guard
-from service.ingest.inflow import Excess
 from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
@@ -42,6 +38,12 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
+_EXCESS = {
+    Excess.OBJECT: (CANNOT_UNDERSTAND, "larger than ingest.max_object_bytes"),
+    Excess.DISK: (OUT_OF_RESOURCES, "the disk is nearly full"),
+    Excess.SPOOL: (OUT_OF_RESOURCES, "the spool cannot be written"),
+}
+"""Status and comment."""
 _LEFT_OVER_SECONDS = 3600.0
 _LAST_KEYS_SECONDS = 5.0
 
@@ -66,7 +68,7 @@ class StorageScp:
     commitment: what answers requests and reports of storage commitment.
     trail: is told of each image, before its sender is.
 
-    A data set is held in memory until it is complete, then written as it came. An image that is
+    A data set is written as it comes. An image that is
     refused leaves no row, and nothing in ``incoming/``; if only the row failed, its file stays
     under its key, where the scanner's next attempt finds it (to remove it could take it from
     another association that stores the same image at this moment).
@@ -82,7 +84,7 @@ class StorageScp:
         commitment: CommitmentScp,
         trail: AuditTrail,
     ) -> None:
-        self._guard = Guard(settings, metrics, trail)
+        self._guard = Guard(settings, spool.incoming, metrics, trail)
         self._trail = trail
         self._settings = settings
         self._spool = spool
@@ -125,13 +127,14 @@ class StorageScp:
 
     def _stored_or_refused(self, event: evt.Event) -> Dataset:
         started = time.monotonic()
-        data_set = event.encoded_dataset(include_meta=False)
-        image = _described(event, data_set)
+        arrival = self._guard.arrival(event)
+        if arrival is None:  # pynetdicom asks for none of these
+            self._metrics.received.labels("refused").inc()
+            return _response(CANNOT_UNDERSTAND, "there is no data set")
+        image = _described(event, arrival)
         try:
-            self._require_whole(event)
-            self._require_free_space(len(data_set))
-            _require_same_identity(image, data_set)
-            receipt = self._keep(image, _file_header(event), data_set)
+            _require_same_identity(image, arrival.head)
+            receipt = self._keep(image, arrival)
         except Refusal as refusal:
             return self._refused(event, image, refusal)
         except Exception:
@@ -143,28 +146,18 @@ class StorageScp:
         self._stored(image, receipt)
         return _response(SUCCESS)
 
-    def _require_whole(self, event: evt.Event) -> None:
-        excess = self._guard.excess(event)
-        if excess is Excess.OBJECT:
-            raise Refusal(CANNOT_UNDERSTAND, "larger than ingest.max_object_bytes")
-        if excess is Excess.MEMORY:
-            raise Refusal(OUT_OF_RESOURCES, "too much is coming in at once")
-
-    def _require_free_space(self, size_bytes: int) -> None:
-        if self._spool.free_bytes() < self._settings.low_water_bytes + size_bytes:
-            raise Refusal(OUT_OF_RESOURCES, "the disk is nearly full")
-
-    def _keep(self, image: ReceivedImage, header: bytes, data_set: bytes) -> Receipt:
+    def _keep(self, image: ReceivedImage, arrival: Arrival) -> Receipt:
         """Make file and row durable, in this order. Raises Refusal."""
-        temporary = self._spool.incoming / f"{uuid.uuid4().hex}.tmp"
+        arrival.finish()
+        if arrival.excess is not None:
+            if arrival.error:
+                log.error("the spool cannot be written: %s", arrival.error)
+            raise Refusal(*_EXCESS[arrival.excess])
         try:
-            _write(temporary, header, data_set)
-            self._spool.keep_image(image.key, temporary)
+            self._spool.keep_image(image.key, arrival.path)
         except OSError as error:
             log.error("the spool cannot be written: %s", type(error).__name__)
-            raise Refusal(OUT_OF_RESOURCES, "the spool cannot be written") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+            raise Refusal(*_EXCESS[Excess.SPOOL]) from error
         try:
             return self._journal.record_received(image)
         except JournalError as error:
@@ -219,50 +212,37 @@ def _application_entity(settings: IngestSettings) -> AE:
     return ae
 
 
-def _described(event: evt.Event, data_set: bytes) -> ReceivedImage:
+def _described(event: evt.Event, arrival: Arrival) -> ReceivedImage:
     """The journal's record of a C-STORE, by its command and the digest of its data set."""
     request = cast(C_STORE, event.request)
     sop_class_uid = str(request.AffectedSOPClassUID)
     sop_instance_uid = str(request.AffectedSOPInstanceUID)
     transfer_syntax_uid = str(event.context.transfer_syntax)
-    digest = hashlib.sha256(data_set).hexdigest()
+    digest = arrival.digest()
     return ReceivedImage(
         key=image_key(sop_instance_uid, transfer_syntax_uid, digest),
         sop_instance_uid=sop_instance_uid,
         sop_class_uid=sop_class_uid,
         transfer_syntax_uid=transfer_syntax_uid,
         digest=digest,
-        size_bytes=len(data_set),
+        size_bytes=arrival.size,
         calling_ae_title=event.assoc.requestor.ae_title.strip(),
         received_at=datetime.now(UTC),
         ignored_reason=ignored_reason(sop_class_uid),
-        study_instance_uid=study_identity(data_set, transfer_syntax_uid),
+        study_instance_uid=study_identity(arrival.head, transfer_syntax_uid),
     )
 
 
-def _require_same_identity(image: ReceivedImage, data_set: bytes) -> None:
+def _require_same_identity(image: ReceivedImage, head: bytes) -> None:
     """Refuse what its own command belies: nobody could find the result of such an image."""
     try:
-        sop_class_uid, sop_instance_uid = sop_identity(data_set, image.transfer_syntax_uid)
+        sop_class_uid, sop_instance_uid = sop_identity(head, image.transfer_syntax_uid)
     except UnreadableDataSet as error:
         raise Refusal(CANNOT_UNDERSTAND, "the data set is not readable") from error
     if not sop_class_uid or not sop_instance_uid:
         raise Refusal(CANNOT_UNDERSTAND, "the data set lacks its SOP Class or Instance UID")
     if (sop_class_uid, sop_instance_uid) != (image.sop_class_uid, image.sop_instance_uid):
         raise Refusal(DOES_NOT_MATCH_SOP_CLASS, "data set and command name different objects")
-
-
-def _file_header(event: evt.Event) -> bytes:
-    """Preamble, prefix and file meta information (PS3.10 section 7.1)."""
-    return b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
-
-
-def _write(path: Path, header: bytes, data_set: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(header)
-        stream.write(data_set)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _remove_left_overs(incoming: Path) -> None:

@@ -63,8 +63,7 @@ class IngestSettings(Section):
     max_associations_per_second: of one peer, over a few seconds; more are rejected (transient,
         temporary congestion).
     max_pdu_bytes: largest PDU that we offer to receive; 0 is not allowed (unbounded).
-    max_object_bytes: a larger data set is refused (0xC000) and not kept in memory.
-    max_memory_bytes: of data sets that come in at the same time; what is beyond is answered 0xA700.
+    max_object_bytes: a larger data set is refused (0xC000).
     acse_timeout, dimse_timeout, network_timeout: seconds.
     pdu_timeout, message_timeout: seconds in which one PDU, and one message, must have come whole.
     drain_seconds: how long open associations may finish after SIGTERM.
@@ -82,7 +81,6 @@ class IngestSettings(Section):
     max_associations_per_second: float = Field(default=50, gt=0, allow_inf_nan=False)
     max_pdu_bytes: int = Field(default=131072, ge=4096, le=1048576)
     max_object_bytes: int = Field(default=1 << 29, ge=1 << 20)
-    max_memory_bytes: int = Field(default=1 << 31, ge=1 << 20)
     acse_timeout: Seconds = 30
     dimse_timeout: Seconds = 60
     network_timeout: Seconds = 120

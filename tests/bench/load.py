@@ -34,7 +34,7 @@ _STUDIES_AN_HOUR = {"average": 60, "peak": 250}
 _SECONDS, _QUICK_SECONDS = 120.0, 15.0
 _SENDERS, _EACH, _QUICK_EACH = 12, 100, 15
 _PATIENCE_SECONDS = 180.0
-_LIMITS = {"max_associations": 4, "max_memory_bytes": 1 << 20}
+_LIMITS = {"max_associations": 4}
 _ENDS = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
 
 

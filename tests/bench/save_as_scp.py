@@ -1,4 +1,4 @@
-"""Run as ``python save_as_scp.py PORT FOLDER``: what pynetdicom's own example of a storage SCP does.
+"""Run as ``python save_as_scp.py PORT FOLDER``: pynetdicom's own example of a storage SCP.
 
 A peer of the bench, in a file of its own so that nothing of ours is in it.
 """

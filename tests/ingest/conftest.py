@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from service.journal.records import ImageRow
 from service.monitoring.metrics import Metrics
 from service.scu import Peer
 from service.spool import Spool
+from tests.ingest.wire import EXPLICIT_LE, ULTRASOUND
 
 ANY_FREE_PORT = {"port": 0}
 
@@ -123,6 +125,29 @@ def associate() -> Iterator[Callable[[int], Association]]:
     yield open_association
     for association in opened:
         association.release()
+
+
+@pytest.fixture
+def open_connection() -> Iterator[Callable[[int], socket.socket]]:
+    """``open_connection(port)``: the socket of an established association; context ID 1."""
+    opened: list[Association] = []
+
+    def open_association(port: int) -> socket.socket:
+        ae = AE("SCANNER")
+        ae.add_requested_context(ULTRASOUND, EXPLICIT_LE)
+        association = ae.associate("127.0.0.1", port)
+        assert association.is_established
+        association.dul.kill_dul()
+        association.dul.join(5)
+        opened.append(association)
+        provider = association.dul.socket
+        assert provider is not None
+        assert provider.socket is not None
+        return provider.socket
+
+    yield open_association
+    for association in opened:
+        association.kill()
 
 
 @pytest.fixture

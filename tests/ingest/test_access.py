@@ -10,9 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset
-from pynetdicom import AE
-from pynetdicom.dsutils import encode
 
 from service.audit.messages import Node
 from service.audit.trail import AuditTrail
@@ -22,9 +19,7 @@ from service.ingest.settings import IngestSettings, PeerRule
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
 from service.scu import echo, send_files
-
-ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
-EXPLICIT = "1.2.840.10008.1.2.1"
+from tests.ingest.wire import data_set, pdu, store_command
 
 
 def refusals(ingest, reason: str) -> float:
@@ -100,7 +95,7 @@ def test_the_audit_trail_says_who_was_turned_away(
 
 def test_a_flood_from_everywhere_does_not_fill_the_trail(tmp_path: Path) -> None:
     metrics = Metrics()
-    guard = Guard(IngestSettings(), metrics, AuditTrail(tmp_path, metrics))
+    guard = Guard(IngestSettings(), tmp_path, metrics, AuditTrail(tmp_path, metrics))
     for number in range(400):
         guard.refused("address", Node("", f"192.0.{number // 200}.{number % 200}"))
     assert 100 <= len(turned_away(tmp_path)) <= 102
@@ -202,37 +197,12 @@ def test_a_connection_that_asks_for_nothing_is_closed(start_ingest) -> None:
         assert seconds_until_closed(connection) < 10
 
 
-@pytest.fixture
-def open_connection():
-    """``open_connection(port)``: the socket of an established association, and its context id."""
-    opened = []
-
-    def open_association(port: int) -> socket.socket:
-        ae = AE("SCANNER")
-        ae.add_requested_context(ULTRASOUND, EXPLICIT)
-        association = ae.associate("127.0.0.1", port)
-        assert association.is_established
-        association.dul.kill_dul()
-        association.dul.join(5)
-        opened.append(association)
-        return association.dul.socket.socket
-
-    yield open_association
-    for association in opened:
-        association.kill()
-
-
 def test_a_pdu_that_drips_in_is_cut(start_ingest, open_connection) -> None:
     ingest = start_ingest(pdu_timeout=1)
     connection = open_connection(ingest.port)
     drip(connection, b"\x04\x00" + struct.pack(">I", 5000) + b"\0" * 5000)
     assert seconds_until_closed(connection) < 10
     assert refusals(ingest, "pdu-time") == 1
-
-
-def fragment(content: bytes, flags: int) -> bytes:
-    value = struct.pack(">IBB", len(content) + 2, 1, flags) + content
-    return b"\x04\x00" + struct.pack(">I", len(value)) + value
 
 
 def test_a_message_of_many_small_pdus_is_cut(start_ingest, open_connection) -> None:
@@ -242,7 +212,7 @@ def test_a_message_of_many_small_pdus_is_cut(start_ingest, open_connection) -> N
     def run() -> None:
         try:
             for _ in range(200):
-                connection.send(fragment(b"\0\0", 0))
+                connection.send(pdu((b"\0\0", 0)))
                 time.sleep(0.1)
         except OSError:
             return
@@ -295,60 +265,18 @@ def test_one_without_end_is_cut(start_ingest, small_image) -> None:
     assert ingest.rows() == []
 
 
-def test_more_than_memory_may_hold_is_refused_for_now(start_ingest, small_image) -> None:
-    ingest = start_ingest(max_memory_bytes=1 << 20)
-    large = small_image(PixelData=b"\0" * (2 << 20))
-    good = small_image()
-    assert [each.status for each in send_files([large, good], ingest.peer, "S")] == [0xA700, 0]
-
-
-def test_what_is_answered_holds_no_memory(start_ingest, small_image) -> None:
-    ingest = start_ingest(max_memory_bytes=1 << 20)
-    files = [small_image(PixelData=b"\0" * (400 << 10)) for _ in range(6)]
-    assert [each.status for each in send_files(files, ingest.peer, "S")] == [0] * 6
-
-
 def test_a_command_set_without_end_is_cut(start_ingest, open_connection) -> None:
     ingest = start_ingest()
     connection = open_connection(ingest.port)
     connection.settimeout(10)
-    connection.sendall(fragment(b"\0" * 60000, 1))
-    connection.sendall(fragment(b"\0" * 60000, 1))
+    connection.sendall(pdu((b"\0" * 60000, 1)) * 2)
     assert connection.recv(10)[:1] == b"\x07"
     assert refusals(ingest, "object-size") == 1
     assert echo(ingest.peer, "SCANNER") == 0
 
 
-def test_what_is_too_large_is_let_go_before_it_ends(
-    start_ingest, open_connection, eventually
-) -> None:
-    ingest = start_ingest(max_object_bytes=1 << 20)
-    connection = open_connection(ingest.port)
-    for _ in range(12):
-        connection.sendall(fragment(b"\0" * 100_000, 0))
-    (association,) = ingest.scp._acceptor._associations()
-
-    def came_and_went() -> bool:
-        message = association.dimse.message
-        size = ingest.scp._guard._inflows[association]._message.size
-        return size == 1_200_000 and not message.data_set.getvalue()
-
-    eventually(came_and_went)
-
-
-def store_request(message_id: int) -> bytes:
-    """A whole C-STORE: command and data set."""
-    command = Dataset()
-    command.AffectedSOPClassUID = ULTRASOUND
-    command.CommandField = 0x0001
-    command.MessageID = message_id
-    command.Priority = 0
-    command.CommandDataSetType = 1
-    command.AffectedSOPInstanceUID = "1.2.3"
-    image = Dataset()
-    image.SOPClassUID = ULTRASOUND
-    image.SOPInstanceUID = "1.2.3"
-    return fragment(encode(command, True, True), 3) + fragment(encode(image, False, True), 2)
+def whole_store(message_id: int) -> bytes:
+    return pdu((store_command("1.2.3", message_id), 3)) + pdu((data_set("1.2.3"), 2))
 
 
 class JournalThatTakesItsTime(Journal):
@@ -368,7 +296,7 @@ def test_requests_that_do_not_wait_for_their_answers_are_cut(
     ingest = start_ingest(journal=journal)
     connection = open_connection(ingest.port)
     try:
-        connection.sendall(b"".join(map(store_request, message_ids)))
+        connection.sendall(b"".join(map(whole_store, message_ids)))
         eventually(lambda: refusals(ingest, "pipelined") == 1)
     finally:
         journal.go_on.set()
