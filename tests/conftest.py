@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +211,15 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    yield from _running_orthanc(tmp_path)
+    with running_orthanc(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def shared_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """One for all tests of a module, which look at studies of their own."""
-    yield from _running_orthanc(tmp_path_factory.mktemp("shared"))
+    with running_orthanc(tmp_path_factory.mktemp("shared")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -226,15 +228,14 @@ def make_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     with ExitStack() as stack:
 
         def make() -> Orthanc:
-            running = _running_orthanc(tmp_path_factory.mktemp("one-more"))
-            server = next(running)
-            stack.callback(server.kill)
-            return server
+            return stack.enter_context(running_orthanc(tmp_path_factory.mktemp("one-more")))
 
         yield make
 
 
-def _running_orthanc(parent: Path) -> Iterator[Orthanc]:
+@contextmanager
+def running_orthanc(parent: Path) -> Iterator[Orthanc]:
+    """One in a folder of its own, until the block ends."""
     folder = parent / "orthanc"
     folder.mkdir(parents=True)
     server = Orthanc(folder)

@@ -27,16 +27,13 @@ from service.spool import Spool
 from service.supervisor import is_healthy
 from tests.bench.backlog import ResultFactory, leave, numbered, write_files
 from tests.bench.figure import Figure, Peer
-from tests.conftest import Orthanc, _free_port, _running_orthanc, wait_until
+from tests.conftest import Orthanc, _free_port, running_orthanc, wait_until
 
 BACKLOG = "SECONDREAD_BENCH_BACKLOG"
 _DEFAULT_BACKLOG, _QUICK_BACKLOG = 2000, 100
 _SENDERS = (1, 2, 4, 8, 16)
 _SILENT_SECONDS, _START_SECONDS = 120.0, 60.0
 _PACS, _HANGING = "pacs", "hanging"
-
-running_orthanc = contextmanager(_running_orthanc)
-"""One in a folder of its own, until the block ends."""
 
 
 def measure(scratch: Path, *, quick: bool) -> list[Figure]:
