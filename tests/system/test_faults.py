@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from pydicom import dcmread
 from pynetdicom import evt
 
-from service.journal.records import DeliveryState, ImageState
+from service.journal.records import DeliveryState, ImageState, Stage
+from service.queue.broker import Broker
 from service.scu import send_files
 from service.storage_scp import LocalArchive
 
@@ -56,6 +57,7 @@ class EmbeddedBroker:
 
     def __init__(self, service) -> None:
         self._service = service
+        self.url = f"redis://127.0.0.1:{service.ports['broker']}/0"
 
     @contextmanager
     def killed(self, *, emptied: bool):
@@ -71,6 +73,7 @@ class ExternalBroker:
     def __init__(self, server, folder) -> None:
         self._server = server
         self._folder = folder
+        self.url = server.url
 
     @contextmanager
     def killed(self, *, emptied: bool):
@@ -162,12 +165,15 @@ def test_worker_killed_during_inference(
 
 @pytest.mark.parametrize("emptied", [False, True], ids=["kept", "emptied"])
 def test_broker_killed_between_receive_and_analysis(
-    service_and_broker, emptied, us_dicom, copy_of, send, came_once
+    service_and_broker, emptied, us_dicom, copy_of, send, came_once, eventually
 ) -> None:
     service, broker = service_and_broker
     images = [copy_of(us_dicom / BREAST) for _ in range(4)]
     service.signal("analysis", signal.SIGSTOP)
     send(service, *images[:3])
+    # Ingest publishes in its own time, and one message is on its way to the worker.
+    with closing(Broker(broker.url)) as asked:
+        eventually(lambda: asked.queue_length(Stage.ANALYSIS) >= 2)
     with broker.killed(emptied=emptied):
         send(service, images[3])
     assert [service.row(path).attempts for path in images] == [0] * 4
