@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery import Celery
 from celery.signals import setup_logging as celery_wants_to_log
 from kombu.entity import Queue
 
 from service.journal.records import Stage
 
-ANALYSE = "secondread.analyse"
-DELIVER = "secondread.deliver"
-SUMMARISE = "secondread.summarise"
-REPORT_COMMITMENT = "secondread.report_commitment"
-
 VISIBILITY_SECONDS = 60
 """After this an unacknowledged message is given out again; whoever gets a job that is leased or
 done just drops the message, so it may be shorter than a task."""
 
 
-def make_app(broker_url: str, transport_options: dict[str, Any] | None = None) -> Celery:
+def make_app(broker_url: str) -> Celery:
     """A Celery application that keeps no results, takes over no logging and sends no events.
 
     broker_url: ``redis://…``.
-    transport_options: in addition to ours, see ``kombu.transport.redis``.
     """
     celery_wants_to_log.connect(_leave_logging_alone)
     app = Celery("secondread", set_as_current=False)
@@ -40,7 +32,6 @@ def make_app(broker_url: str, transport_options: dict[str, Any] | None = None) -
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
             "socket_keepalive": True,
-            **(transport_options or {}),
         },
         result_backend=None,
         task_ignore_result=True,

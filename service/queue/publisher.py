@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
-from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from service.journal.records import Overdue, Stage
-from service.queue.app import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE, make_app
+from service.queue.message import job_message
+from service.queue.tasks import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE
 
 _SOCKET_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
@@ -27,14 +31,12 @@ class Publisher:
     """
 
     def __init__(self, broker_url: str) -> None:
-        self._app: Celery = make_app(
+        self._redis = Redis.from_url(
             broker_url,
-            {
-                "socket_connect_timeout": _SOCKET_SECONDS,
-                "socket_timeout": _SOCKET_SECONDS,
-                "max_retries": 0,
-                "connect_retries_timeout": _SOCKET_SECONDS,
-            },
+            socket_timeout=_SOCKET_SECONDS,
+            socket_connect_timeout=_SOCKET_SECONDS,
+            # A connection that an earlier broker has left is made anew; nothing waits twice.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         self._lock = threading.Lock()
         self._paused_until = 0.0
@@ -67,15 +69,15 @@ class Publisher:
             self.analysis(job.key)
 
     def close(self) -> None:
-        self._app.close()
+        self._redis.close()
 
     def _send(self, task: str, stage: Stage, *arguments: str) -> None:
         with self._lock:
             if time.monotonic() < self._paused_until:
                 raise BrokerUnavailable("the broker does not answer")
         try:
-            self._app.send_task(task, arguments, queue=stage.value, retry=False)
-        except (KombuError, OperationalError, OSError) as error:
+            self._redis.lpush(stage.value, job_message(task, stage.value, arguments))
+        except RedisError as error:
             with self._lock:
                 self._paused_until = time.monotonic() + _PAUSE_SECONDS
             raise BrokerUnavailable(

@@ -17,10 +17,11 @@ from celery.worker import WorkController
 from celery.worker import state as celery_state
 
 from service.journal.records import Stage
-from service.queue.app import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE, make_app
+from service.queue.app import make_app
 from service.queue.broker import Broker
 from service.queue.deafness import Hearing, Sighting
 from service.queue.publisher import BrokerUnavailable
+from service.queue.tasks import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE
 
 log = logging.getLogger(__name__)
 

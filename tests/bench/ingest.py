@@ -241,15 +241,15 @@ class _Template:
 
     def anew(self) -> bytes:
         self._next += 1
-        tail = f"{self._next:08d}".encode()
-        return self._content.replace(self._uid, self._uid[:-8] + tail)
+        tail = f"1{self._next:08d}".encode()
+        return self._content.replace(self._uid, self._uid[:-9] + tail)
 
 
 def _template(kind: str) -> _Template:
     is_jpeg = kind == "jpeg"
     name = "examples_ybr_color.dcm" if is_jpeg else "examples_rgb_color.dcm"
     data_set = pydicom.dcmread(_packaged(name))
-    uid = generate_uid()[:50] + ".10000000"
+    uid = generate_uid()[:50].rstrip(".") + ".100000000"
     data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = uid
     if not is_jpeg:
         picture = np.frombuffer(data_set.PixelData, np.uint8).reshape(240, 320, 3)

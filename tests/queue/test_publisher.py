@@ -10,7 +10,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from service.queue.app import make_app
 from service.queue.publisher import BrokerUnavailable, Publisher
+from service.queue.tasks import DELIVER
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -61,3 +63,31 @@ def test_a_message_carries_keys_and_nothing_else(redis_server) -> None:
         assert server.llen("analysis") == server.llen("delivery") == 1
     assert json.loads(b64decode(messages["analysis"]["body"]))[:2] == [[KEY], {}]
     assert json.loads(b64decode(messages["delivery"]["body"]))[:2] == [[KEY, "archive"], {}]
+
+
+def test_a_message_is_as_celery_would_make_it(redis_server) -> None:
+    app = make_app(redis_server.url)
+    app.send_task(DELIVER, (KEY, "archive"), queue="delivery")
+    Publisher(redis_server.url).delivery(KEY, "archive")
+    with redis.Redis.from_url(redis_server.url) as server:
+        ours, theirs = (json.loads(message) for message in server.lrange("delivery", 0, -1))
+    app.close()
+    for message in (ours, theirs):
+        headers, properties = message["headers"], message["properties"]
+        assert headers["id"] == headers["root_id"] == properties["correlation_id"]
+        assert len(properties.pop("delivery_tag")) == len(headers.pop("id")) == 36
+        for each in ("origin", "root_id"):
+            del headers[each]
+        for each in ("correlation_id", "reply_to"):
+            del properties[each]
+    assert json.loads(b64decode(ours.pop("body"))) == json.loads(b64decode(theirs.pop("body")))
+    assert ours == theirs
+
+
+def test_a_broker_that_was_restarted_loses_no_message(redis_server, queue_length) -> None:
+    publisher = Publisher(redis_server.url)
+    publisher.analysis(KEY)
+    redis_server.kill()
+    redis_server.start()
+    publisher.analysis(KEY)
+    assert queue_length(redis_server.url) == 2
