@@ -44,6 +44,7 @@ from service.journal.records import (
     Reference,
     SummaryJob,
 )
+from service.journal.together import Together
 
 __all__ = ["Journal", "JournalError"]
 
@@ -84,6 +85,9 @@ class Journal:
         self._longest_wait = timedelta(seconds=longest_wait)
         self._commitment_wait = timedelta(seconds=commitment_wait)
         self._quiet_seconds = quiet_seconds
+        self._receiving = Together(
+            self._record_several, lambda image: self._record_several([image])[0]
+        )
 
     def migrate(self) -> None:
         """Create or upgrade the schema with alembic; safe when several processes do it at once."""
@@ -112,11 +116,18 @@ class Journal:
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
-        """Commit the row before Success is answered. The same key again counts a duplicate."""
+        """Commit the row before Success is answered. The same key again counts a duplicate.
+
+        Threads that call it at the same time share a transaction.
+        """
+        return self._receiving.call(image)
+
+    def _record_several(self, images: Sequence[ReceivedImage]) -> list[Receipt]:
         return self._insert(
-            lambda connection: receiving.record(
-                connection, image, self._clock(), self._quiet_seconds
-            )
+            lambda connection: [
+                receiving.record(connection, image, self._clock(), self._quiet_seconds)
+                for image in images
+            ]
         )
 
     def _insert(self, operation: Callable[[Connection], _Answer]) -> _Answer:
