@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from io import BytesIO
 
@@ -9,7 +10,6 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -26,15 +26,27 @@ class UnreadableDataSet(Exception):
 
 
 def file_header(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Preamble, prefix and file meta information (PS3.10 section 7.1)."""
-    meta = create_file_meta(
-        sop_class_uid=UID(sop_class_uid),
-        sop_instance_uid=UID(sop_instance_uid),
-        transfer_syntax=UID(transfer_syntax_uid),
-        implementation_uid=UID(IMPLEMENTATION_CLASS_UID),
-        implementation_version=IMPLEMENTATION_VERSION_NAME,
-    )
-    return b"\0" * 128 + b"DICM" + encode_file_meta(meta)
+    """Preamble, prefix and file meta information (PS3.10 section 7.1).
+
+    By hand: it is made for each image, and a fifth of a millisecond by pydicom.
+    """
+    body = struct.pack("<HH2sxxI", 0x0002, 0x0001, b"OB", 2) + b"\0\1"
+    for element, uid in (
+        (0x0002, sop_class_uid),
+        (0x0003, sop_instance_uid),
+        (0x0010, transfer_syntax_uid),
+        (0x0012, IMPLEMENTATION_CLASS_UID),
+    ):
+        body += _short(element, b"UI", uid, b"\0")
+    body += _short(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b" ")
+    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(body))
+    return b"\0" * 128 + b"DICM" + length + body
+
+
+def _short(element: int, vr: bytes, text: str, padding: bytes) -> bytes:
+    value = text.encode("ascii")
+    value += padding * (len(value) % 2)
+    return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
 
 
 def sop_identity(data_set: bytes, transfer_syntax_uid: str) -> tuple[str, str]:

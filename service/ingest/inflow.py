@@ -17,6 +17,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from service.ingest.answer import answer_directly
 from service.ingest.arrival import Arrival
 from service.ingest.data_set import file_header
 from service.ingest.settings import IngestSettings
@@ -90,6 +91,7 @@ class Inflow:
             provider.recv = self._recv  # type: ignore[method-assign, assignment]
         association.dimse.receive_primitive = self._take  # type: ignore[method-assign]
         association.bind(evt.EVT_DIMSE_RECV, self._finished)
+        answer_directly(association)
         # Association.kill() waits for the DUL's thread, so that one must not call it.
         association.run = self._survived(association.run, then=association.kill)  # type: ignore[method-assign]
         association.dul.run = self._survived(association.dul.run, then=self._wake)  # type: ignore[method-assign]

@@ -10,7 +10,6 @@ from service.journal import jobs, states, studies
 from service.journal.records import Receipt, ReceivedImage
 from service.journal.schema import image
 
-
 # Made once: to make a statement takes SQLAlchemy longer than to run it.
 _COUNT_DUPLICATE = (
     update(image)

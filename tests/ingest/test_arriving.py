@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pydicom.uid import UID as PydicomUID
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import create_file_meta, encode, encode_file_meta
 
+from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.ingest.answer import store_response
 from service.ingest.arrival import Arrival, Excess
 from service.ingest.data_set import HEAD_BYTES, file_header
 from service.ingest.inflow import Inflow
@@ -155,6 +161,32 @@ def test_a_disk_that_fills_meanwhile(
     assert status_of(connection) == 0xA700
     assert ingest.incoming() == []
     assert ingest.rows() == []
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.4", "1.2.3.45"])
+def test_the_header_is_as_pydicom_would_write_it(uid: str) -> None:
+    meta = create_file_meta(
+        sop_class_uid=PydicomUID(ULTRASOUND),
+        sop_instance_uid=PydicomUID(uid),
+        transfer_syntax=PydicomUID(EXPLICIT_LE),
+        implementation_uid=PydicomUID(IMPLEMENTATION_CLASS_UID),
+        implementation_version=IMPLEMENTATION_VERSION_NAME,
+    )
+    theirs = b"\0" * 128 + b"DICM" + encode_file_meta(meta)
+    assert file_header(ULTRASOUND, uid, EXPLICIT_LE) == theirs
+
+
+@pytest.mark.parametrize("comment", [None, "the disk is nearly full", "odd"])
+def test_the_answer_is_as_pynetdicom_would_send_it(comment: str | None) -> None:
+    answer = C_STORE()
+    answer.MessageID = answer.MessageIDBeingRespondedTo = 7
+    answer.AffectedSOPClassUID = ULTRASOUND
+    answer.AffectedSOPInstanceUID = "1.2.3.45"
+    answer.Status = 0xA700
+    answer.ErrorComment = comment
+    theirs = C_STORE_RSP()
+    theirs.primitive_to_message(answer)
+    assert store_response(answer) == encode(theirs.command_set, True, True)
 
 
 def arrival(folder: Path, **limits: int) -> Arrival:
