@@ -6,21 +6,52 @@ import sys
 
 import typer
 
-from service.cli.lazy import lazy_group
+from service.cli.lazy import Command, lazy_group
 
 COMMANDS = {
-    "prepare": "model_export.cli.prepare:prepare",
-    "train": "model_export.cli.train:train",
-    "evaluate": "model_export.cli.evaluate:evaluate",
-    "compare": "model_export.cli.compare:compare",
-    "explain": "model_export.cli.explain:explain",
-    "reader-study": "model_export.cli.reader_study:reader_study_app",
-    "export": "model_export.cli.export:export",
-    "quantize": "model_export.cli.quantize:quantize",
-    "verify": "model_export.cli.verify:verify",
-    "card": "model_export.cli.card:card",
+    "prepare": Command(
+        "model_export.cli.prepare:prepare",
+        "Decode, crop, include, split by patient and pseudonymise, as the paper did.",
+    ),
+    "train": Command(
+        "model_export.cli.train:train",
+        "Train a backbone with the study's head on a prepared folder.",
+    ),
+    "evaluate": Command(
+        "model_export.cli.evaluate:evaluate",
+        "Judge a model on labelled images, at an operating point that was fixed on validation"
+        " images.",
+    ),
+    "compare": Command(
+        "model_export.cli.compare:compare",
+        "Compare models on the same split: Table 2, ROC figure, pairwise DeLong tests.",
+    ),
+    "explain": Command(
+        "model_export.cli.explain:explain",
+        "Show where a model looks: heatmaps of each image, and whether they can be trusted.",
+    ),
+    "reader-study": Command(
+        "model_export.cli.reader_study:reader_study_app",
+        "A blinded study of readers without and with the model: make the work lists, collect "
+        "the answers, analyse them.",
+    ),
+    "export": Command(
+        "model_export.cli.export:export",
+        "Write a model package that the service loads, from a training run.",
+    ),
+    "quantize": Command(
+        "model_export.cli.quantize:quantize",
+        "Make an INT8 variant of a package, and judge it against the package on labelled images.",
+    ),
+    "verify": Command(
+        "model_export.cli.verify:verify",
+        "Prove a package: its contract, its parity with torch, and what its gate tells.",
+    ),
+    "card": Command(
+        "model_export.cli.card:card",
+        "Renew a package's model_card.md from its manifest.",
+    ),
 }
-"""Where each command lies: a function, or a group of commands."""
 
 app = typer.Typer(
     cls=lazy_group(COMMANDS),

@@ -3,36 +3,79 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from service.cli.lazy import lazy_group
-from service.config import ConfigurationError
-from service.log import fault
+from service.cli.lazy import Command, lazy_group
 
 RUNTIME_FAILURE = 1
 BAD_CONFIGURATION = 2
 
 COMMANDS = {
-    "up": "service.cli.processes:up",
-    "demo": "service.cli.demo:demo",
-    "ingest": "service.cli.processes:ingest",
-    "worker": "service.cli.processes:worker",
-    "keeper": "service.cli.processes:keeper",
-    "status": "service.cli.status:status",
-    "replay": "service.cli.images:replay",
-    "report": "service.cli.images:report",
-    "reanalyse": "service.cli.images:reanalyse",
-    "withdraw": "service.cli.images:withdraw",
-    "analyse": "service.cli.analyse:analyse",
-    "echo": "service.cli.scu:echo",
-    "send": "service.cli.scu:send",
-    "model": "service.cli.model:model_app",
-    "config": "service.cli.config:config",
+    "up": Command(
+        "service.cli.processes:up",
+        "Run everything on this machine, its embedded broker included, until Ctrl-C or SIGTERM.",
+    ),
+    "demo": Command(
+        "service.cli.demo:demo",
+        "Start everything on this machine, send real ultrasound by C-STORE, show what comes back.",
+    ),
+    "ingest": Command(
+        "service.cli.processes:ingest",
+        "Run the storage SCP: keep each image durably before it is answered.",
+    ),
+    "worker": Command(
+        "service.cli.processes:worker",
+        "Run one worker: it analyses images, or delivers results.",
+    ),
+    "keeper": Command(
+        "service.cli.processes:keeper",
+        "Run the keeper: it brings lost jobs back, and measures queues and disk.",
+    ),
+    "status": Command(
+        "service.cli.status:status",
+        "Show images and studies by state, what waits, deliveries with their last errors, new"
+        " images.",
+    ),
+    "replay": Command(
+        "service.cli.images:replay",
+        "Put what failed back to work; what is delivered or at work already is left alone.",
+    ),
+    "report": Command(
+        "service.cli.images:report",
+        "Send the reports of images that were not analysed, where they are kept until asked for.",
+    ),
+    "reanalyse": Command(
+        "service.cli.images:reanalyse",
+        "Analyse images again, with the model that is configured now; new results replace the old.",
+    ),
+    "withdraw": Command(
+        "service.cli.images:withdraw",
+        "Withdraw results: a rejection note and a report that replaces them go to every "
+        "destination.",
+    ),
+    "analyse": Command(
+        "service.cli.analyse:analyse",
+        "Analyse files without network, and tell the outcome of each.",
+    ),
+    "echo": Command(
+        "service.cli.scu:echo",
+        "Ask a DICOM peer whether it is there (C-ECHO).",
+    ),
+    "send": Command(
+        "service.cli.scu:send",
+        "Send files by C-STORE, each in its own transfer syntax; pictures are wrapped first.",
+    ),
+    "model": Command(
+        "service.cli.model:model_app",
+        "Look into a model package.",
+    ),
+    "config": Command(
+        "service.cli.config:config",
+        "Print the effective configuration as TOML, secrets masked.",
+    ),
 }
-"""Where each command lies: a function, or a group of commands."""
 
 
 app = typer.Typer(
@@ -46,6 +89,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"secondread {version('secondread')}")
         raise typer.Exit
 
@@ -76,7 +121,9 @@ def run() -> None:
 
 def _report(error: Exception) -> int:
     from service.analysis.model_package import ModelPackageError
+    from service.config import ConfigurationError
     from service.journal.database import JournalError
+    from service.log import fault
     from service.queue.publisher import BrokerUnavailable
     from service.scu import AssociationFailed
     from service.supervisor import SupervisorError

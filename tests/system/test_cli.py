@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.app import COMMANDS
+from service.cli.lazy import load
+
 
 @pytest.fixture
 def secondread(tmp_path: Path):
@@ -37,6 +40,28 @@ def test_help_lists_every_command(secondread) -> None:
         *("analyse", "echo", "send", "model", "config", "demo"),
     ):
         assert f" {command} " in answer.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_its_help_begins_with_what_the_list_says(name: str) -> None:
+    text = load(name, COMMANDS[name]).help
+    assert " ".join(text.split("\n\n")[0].split()) == COMMANDS[name].help
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=["help", "version"])
+def test_help_is_quick_for_it_loads_nothing_heavy(secondread, arguments: list[str]) -> None:
+    heavy = "numpy pydicom pynetdicom highdicom celery sqlalchemy onnxruntime PIL pydantic redis"
+    answer = secondread(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert answer.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in answer.stderr.splitlines()}
+    assert "typer" in loaded
+    assert loaded.isdisjoint(heavy.split())
+
+
+def test_a_command_that_is_not_there_is_guessed(secondread) -> None:
+    answer = secondread("statsu")
+    assert answer.returncode == 2
+    assert "Did you mean 'status'?" in answer.stderr
 
 
 def test_the_effective_configuration_is_toml_with_its_secrets_masked(secondread) -> None:
