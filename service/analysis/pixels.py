@@ -159,7 +159,7 @@ def _jpeg(dataset: Dataset, number: int) -> NDArray[np.uint8]:
         if dataset.PhotometricInterpretation == "RGB" and not marked:
             image.draft("YCbCr", image.size)
             return np.asarray(image)
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _grey(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.uint8]:

@@ -13,7 +13,10 @@ from rich.console import Console
 from tests.bench import report
 from tests.bench.figure import Figure
 
-PARTS = ("startup", "ingest", "results", "road", "inference", "delivery", "growth", "load")
+PARTS = (
+    *("startup", "ingest", "decode", "results", "road"),
+    *("inference", "delivery", "growth", "load"),
+)
 """Each is a module here whose ``measure(scratch, quick)`` returns its figures."""
 
 
