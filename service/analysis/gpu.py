@@ -1,8 +1,7 @@
-"""ONNX Runtime on a GPU: the providers' options, and buffers that stay on the device."""
+"""ONNX Runtime on a GPU: the providers' options, and the sizes of batches that are run."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from service.config import AnalysisSettings
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
-DEVICES = {TENSORRT: "cuda", CUDA: "cuda"}
-"""Providers that profit from buffers on their device, and its name."""
+GPUS = (TENSORRT, CUDA)
 
 _DIGITS = 16
 
@@ -81,52 +79,35 @@ def provider_options(
     return {}
 
 
-class DeviceRuns:
-    """A session whose inputs have their places on the device. Thread-safe: one run at a time.
+class SizedRuns:
+    """A session that is only given batches of a few sizes, each of them run once at the start.
 
-    device: ``cuda``, or ``cpu``, where it copies for nothing and works all the same.
+    So engines and convolutions are chosen before the first image; with TensorRT and an empty cache
+    this takes minutes. Thread-safe.
+
     most: images of a run.
-
-    The constructor runs every batch size once, so that engines and convolutions are chosen before
-    the first image; with TensorRT and an empty cache this takes minutes.
     """
 
     def __init__(
-        self,
-        session: ort.InferenceSession,
-        outputs: Sequence[str],
-        input_size: int,
-        *,
-        most: int,
-        device: str,
+        self, session: ort.InferenceSession, outputs: Sequence[str], input_size: int, *, most: int
     ) -> None:
         self._session = session
-        self._lock = threading.Lock()
+        self._outputs = list(outputs)
+        self._input = session.get_inputs()[0].name
         self._sizes = batch_sizes(most)
-        self._staged: dict[int, NDArray[np.float32]] = {}
-        self._placed: dict[int, ort.OrtValue] = {}
-        self._bindings: dict[int, ort.IOBinding] = {}
         for size in self._sizes:
-            shape = (size, 3, input_size, input_size)
-            self._staged[size] = np.zeros(shape, dtype=np.float32)
-            self._placed[size] = ort.OrtValue.ortvalue_from_numpy(self._staged[size], device, 0)
-            binding = session.io_binding()
-            binding.bind_ortvalue_input(session.get_inputs()[0].name, self._placed[size])
-            for name in outputs:
-                binding.bind_output(name, device, 0)
-            self._bindings[size] = binding
-            session.run_with_iobinding(binding)
+            self.run(np.zeros((size, 3, input_size, input_size), dtype=np.float32))
 
     def run(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The outputs, ``(n, …)`` each, for ``(n, 3, size, size)`` with 1 ≤ n ≤ ``most``.
 
-        Between two sizes the rows beyond n hold what was there before; their answers are dropped.
+        Between two sizes the batch is filled up with zeros; their answers are dropped.
         """
         count = len(images)
         size = next(size for size in self._sizes if size >= count)
-        with self._lock:
-            self._staged[size][:count] = images
-            self._placed[size].update_inplace(self._staged[size])
-            self._session.run_with_iobinding(self._bindings[size])
-            outputs = self._bindings[size].copy_outputs_to_cpu()
+        if size > count:
+            filled = np.zeros((size, *images.shape[1:]), dtype=np.float32)
+            filled[:count] = images
+            images = filled
+        outputs = self._session.run(self._outputs, {self._input: images})
         return [output[:count] for output in outputs]

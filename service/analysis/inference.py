@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dicom_sr.finding import Box, Decision
 from service.analysis.batcher import Batcher
-from service.analysis.gpu import DEVICES, DeviceRuns, provider_options
+from service.analysis.gpu import GPUS, SizedRuns, provider_options
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
@@ -76,15 +76,10 @@ class Scorer:
                 "analysis.require_gpu"
             )
         self._runs = threading.BoundedSemaphore(runs_at_once(settings.threads))
-        self._device_runs: DeviceRuns | None = None
-        if self.provider in DEVICES:
-            self._device_runs = DeviceRuns(
-                self._session,
-                self._outputs,
-                self._manifest.preprocessing.size,
-                most=settings.batch,
-                device=DEVICES[self.provider],
-            )
+        self._sized_runs: SizedRuns | None = None
+        if self.provider in GPUS:
+            size = self._manifest.preprocessing.size
+            self._sized_runs = SizedRuns(self._session, self._outputs, size, most=settings.batch)
         self._batcher: Batcher | None = None
         if settings.batch > 1:
             self._batcher = Batcher(self._run, settings.batch, settings.batch_wait_ms / 1000)
@@ -125,9 +120,9 @@ class Scorer:
 
     def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """``(n, 3, size, size)`` to the outputs, ``(n, …)`` each."""
-        if self._device_runs is not None:
-            return self._device_runs.run(images)
         with self._runs:
+            if self._sized_runs is not None:
+                return self._sized_runs.run(images)
             answers: list[NDArray[np.float32]] = self._session.run(
                 list(self._outputs), {INPUT: images}
             )
@@ -191,7 +186,7 @@ def make_session(
         raise InferenceError(
             f"none of analysis.providers is installed; ONNX Runtime has {', '.join(available)}"
         )
-    if wanted[0] in DEVICES:
+    if wanted[0] in GPUS:
         ort.preload_dlls()
     try:
         return ort.InferenceSession(

@@ -17,7 +17,7 @@ from pydicom import Dataset
 
 from service.analysis.analyser import Analyser
 from service.analysis.batcher import Batcher, BatcherClosed
-from service.analysis.gpu import DeviceRuns, batch_sizes
+from service.analysis.gpu import SizedRuns, batch_sizes
 from service.analysis.inference import OUTPUTS, Scorer, make_session, runs_at_once
 from service.analysis.model_package import ModelPackage, load_model_package
 from service.config import REFERENCE_MODEL, AnalysisSettings
@@ -230,10 +230,10 @@ def test_the_reference_model_scores_in_batches_as_it_does_alone(images: list[np.
     assert len({round(value, 4) for value in probabilities}) == len(images)
 
 
-def test_buffers_on_a_device_change_no_answer(package: ModelPackage) -> None:
+def test_a_batch_that_is_filled_up_has_the_same_answers(package: ModelPackage) -> None:
     settings = AnalysisSettings(threads=1)
     session = make_session(package, settings)
-    runs = DeviceRuns(session, OUTPUTS, 64, most=4, device="cpu")
+    runs = SizedRuns(session, OUTPUTS, 64, most=4)
     images = np.random.default_rng(1).standard_normal((4, 3, 64, 64)).astype(np.float32)
     for chosen in ([0], [3, 1, 2], [0, 1, 2, 3], [2, 1], [1]):
         found = runs.run(images[chosen])

@@ -23,7 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from service.analysis.gpu import CUDA, DEVICES, TENSORRT, DeviceRuns, batch_sizes
+from service.analysis.gpu import CUDA, TENSORRT, SizedRuns, batch_sizes
 from service.analysis.inference import InferenceError, Scorer, make_session, outputs_of
 from service.analysis.model_package import ModelPackage, load_model_package
 from service.analysis.onnx_runtime import ort
@@ -121,7 +121,7 @@ def _measure_way(
     engines: Path,
     seconds: float,
 ) -> list[Row]:
-    """Each batch size with buffers on the device and without. Raises InferenceError."""
+    """Each batch size. Raises InferenceError."""
     wanted = settings.providers[0]
     began = time.perf_counter()
     session = make_session(package, settings, engines)
@@ -129,20 +129,13 @@ def _measure_way(
     if provider != wanted:
         raise InferenceError(f"it runs on {provider}")
     outputs = list(outputs_of(package))
-    bound = DeviceRuns(
-        session, outputs, inputs.shape[-1], most=settings.batch, device=DEVICES[provider]
-    )
+    runs = SizedRuns(session, outputs, inputs.shape[-1], most=settings.batch)
     print(f"{provider}, {precision}: ready after {time.perf_counter() - began:.1f} s", flush=True)
     rows = []
-    ways: dict[str, Runs] = {
-        "buffers on the device": bound.run,
-        "session.run": lambda images: _plain(session, outputs, images),
-    }
     for batch in batch_sizes(settings.batch):
-        for name, run in ways.items():
-            row = _measured(provider, precision, name, run, inputs[:batch], seconds)
-            probability, cam = _differences(run, batch, inputs, truth, package)
-            rows.append(Row(**{**asdict(row), "probability": probability, "cam": cam}))
+        row = _measured(provider, precision, "session.run", runs.run, inputs[:batch], seconds)
+        probability, cam = _differences(runs.run, batch, inputs, truth, package)
+        rows.append(Row(**{**asdict(row), "probability": probability, "cam": cam}))
     return rows
 
 
