@@ -58,7 +58,7 @@ class Row:
 
 def bench_gpu(
     model: Annotated[Path, typer.Option(help="A model package.")] = REFERENCE_MODEL,
-    largest: Annotated[int, typer.Option(help="Batches of 1, 2, 4, … and this.", max=64)] = 16,
+    largest: Annotated[int, typer.Option(help="Batches of 1, 2, 4, … and this.", max=64)] = 8,
     seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 3,
     images: Annotated[
         Path | None, typer.Option(help="Folder of PNG or JPEG to compare on; else speckle.")
@@ -94,7 +94,7 @@ def bench_gpu(
             providers=(provider, "CPUExecutionProvider"),
             require_gpu=True,
             batch=largest,
-            concurrency=2 * largest,
+            concurrency=largest,
             fp16=precision == "float16",
             tf32=precision == "tf32",
         )
