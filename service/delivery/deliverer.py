@@ -126,11 +126,14 @@ class Deliverer:
         sent: tuple[Reference, ...],
     ) -> Message:
         """The audit message of a parcel that was offered to its destination."""
-        reference = self._spool.reference(job.parcel, job.objects[0])
+        study = job.study_instance_uid
+        if study is None:
+            reference = self._spool.reference(job.parcel, job.objects[0])
+            study = reference.study_instance_uid if reference else None
         return instances_transferred(
             Node(self._ae_title),
             Node(destination.name, destination.address),
-            reference.study_instance_uid if reference else None,
+            study,
             sent,
             Outcome.SUCCESS if verdict is Verdict.STORED else Outcome.MINOR_FAILURE,
             words,

@@ -82,6 +82,14 @@ def _row(parcel: str, destination: str) -> ColumnElement[bool]:
     return and_(delivery.c.parcel == parcel, delivery.c.destination == destination)
 
 
+_STUDY = (
+    select(image.c.study_instance_uid)
+    .where(image.c.key == delivery.c.image_key)
+    .scalar_subquery()
+    .label("study_instance_uid")
+)
+
+
 def lease(
     connection: Connection,
     parcel: str,
@@ -99,6 +107,7 @@ def lease(
             delivery.c.attempts,
             delivery.c.refusals,
             delivery.c.awaited,
+            _STUDY,
         )
     ).one_or_none()
     if row is None:
@@ -111,6 +120,7 @@ def lease(
         refusals=row.refusals,
         lease=token,
         awaited=_references(row.awaited) if row.state is DeliveryState.STORED else (),
+        study_instance_uid=row.study_instance_uid,
     )
 
 
@@ -292,5 +302,8 @@ def _lock_image(connection: Connection, parcel: str) -> None:
 
     Otherwise the last two could each see the other one unfinished, and nobody would end the image.
     A summary belongs to no image, and the result of an earlier edition no longer decides its state.
+    On SQLite one transaction writes at a time anyway.
     """
+    if connection.dialect.name == "sqlite":
+        return
     connection.execute(select(image.c.key).where(image.c.parcel == parcel).with_for_update())

@@ -165,6 +165,7 @@ class DeliveryJob:
     """A lease on the delivery of one parcel to one destination (see AnalysisJob).
 
     awaited: what an earlier attempt stored there, and whose commitment is still to come.
+    study_instance_uid: of the image that the parcel is about; None if that is not known.
     """
 
     parcel: str
@@ -174,6 +175,7 @@ class DeliveryJob:
     refusals: int
     lease: str
     awaited: tuple[Reference, ...] = ()
+    study_instance_uid: str | None = None
 
 
 @dataclass(frozen=True)
