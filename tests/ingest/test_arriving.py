@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.uid import UID as PydicomUID
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
@@ -35,6 +37,7 @@ from tests.ingest.wire import (
 
 UID = "1.2.3.4"
 IMAGE = data_set(UID, pixels=300_000)
+RELEASE = b"\x05\0\0\0\0\x04\0\0\0\0"
 THE_COMMAND = (store_command(UID), COMMAND | LAST)
 
 
@@ -96,6 +99,44 @@ def test_it_is_kept_as_it_was_sent(ingest, open_connection, way: bytes) -> None:
     header = file_header(ULTRASOUND, UID, EXPLICIT_LE)
     assert ingest.spool.image_path(row.key).read_bytes() == header + IMAGE
     assert ingest.incoming() == []
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    sizes=st.lists(st.integers(0, 40_000), max_size=30),
+    together=st.lists(st.integers(1, 6), max_size=30),
+    chunk=st.integers(1, 70_000),
+    command_at=st.integers(1, len(THE_COMMAND[0]) - 1),
+    number=st.integers(10, 10**9),
+)
+def test_however_it_is_cut(
+    ingest, open_connection, sizes, together, chunk, command_at, number
+) -> None:
+    """Fragments, PDUs of several of them, and pieces that the network delivers."""
+    uid = f"1.2.{number}"
+    image, command = data_set(uid, pixels=100_000), store_command(uid)
+    fragments = [(command[:command_at], COMMAND), (command[command_at:], COMMAND | LAST)]
+    place = 0
+    for size in sizes:
+        fragments.append((image[place : place + size], DATA))
+        place += size
+    fragments.append((image[place : place + 100_000], DATA))
+    fragments.append((image[place + 100_000 :], DATA | LAST))
+    stream = b""
+    for count in together:
+        if fragments[:count] and sum(len(each) + 6 for each, _ in fragments[:count]) <= 131_072:
+            stream += pdu(*fragments[:count])
+            del fragments[:count]
+    stream += each_its_own(fragments)
+    connection = open_connection(ingest.port)
+    for start in range(0, len(stream), chunk):
+        connection.sendall(stream[start : start + chunk])
+    assert status_of(connection) == 0
+    connection.sendall(RELEASE)
+    kept = ingest.spool.image_path(key_of(uid, image)).read_bytes()
+    assert kept == file_header(ULTRASOUND, uid, EXPLICIT_LE) + image
 
 
 def test_the_end_of_one_and_the_beginning_of_the_next_may_share_a_pdu(
