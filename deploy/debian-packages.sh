@@ -11,6 +11,7 @@ dciodvfy:dicom3tools
 DicomSRValidator:pixelmed-apps
 chromium:chromium
 npm:npm
+promtool:prometheus
 "
 missing=""
 for pair in $needed; do

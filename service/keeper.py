@@ -14,7 +14,7 @@ from service.config import Settings
 from service.ending import Ending
 from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
-from service.journal.records import ImageState, Stage, StudyState
+from service.journal.records import DeliveryState, ImageState, Stage, StudyState
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
 from service.queue.broker import Broker
@@ -66,6 +66,7 @@ class Keeper:
         metrics: Metrics,
     ) -> None:
         self._settings = settings.keeper
+        self._destinations = [destination.name for destination in settings.destinations]
         self._spool = spool
         self._journal = journal
         self._broker = broker
@@ -142,6 +143,12 @@ class Keeper:
             self._metrics.images.labels(state).set(counts.images.get(state, 0))
         for study_state in StudyState:
             self._metrics.studies.labels(study_state).set(counts.studies.get(study_state, 0))
+        self._metrics.oldest_image_seconds.set(counts.oldest_image_seconds)
+        for name in {name for name, _ in counts.deliveries} | set(self._destinations):
+            waiting = counts.deliveries.get((name, DeliveryState.PENDING), 0)
+            oldest = counts.destination_oldest_seconds.get(name, 0)
+            self._metrics.destination_waiting.labels(name).set(waiting)
+            self._metrics.destination_oldest_seconds.labels(name).set(oldest)
         for stage in Stage:
             self._metrics.queue_depth.labels(stage).set(counts.waiting.get(stage, 0))
             self._metrics.oldest_waiting_seconds.labels(stage).set(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from datetime import UTC, datetime
 
 from service.audit.messages import Message, Node, Outcome, instances_transferred
 from service.audit.trail import AuditTrail
@@ -146,6 +147,9 @@ class Deliverer:
         verdict, words, sent = self._send(job, destination)
         if sent:
             self._trail.write(self._transfer(job, destination, verdict, words, sent))
+        if verdict is Verdict.STORED and job.received_at is not None:
+            seconds = (datetime.now(UTC) - job.received_at).total_seconds()
+            self._metrics.image_seconds.labels(destination.name).observe(max(0.0, seconds))
         if verdict is not Verdict.STORED or question is None:
             return verdict, words
         asking = self._journal.record_stored(job, sent, self._lease_seconds)

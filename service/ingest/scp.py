@@ -23,6 +23,7 @@ from service.ingest.background_publisher import BackgroundPublisher
 from service.ingest.commitment import CommitmentScp
 from service.ingest.data_set import UnreadableDataSet, sop_identity, study_identity
 from service.ingest.guard import Guard
+from service.ingest.scanners import Scanners
 from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import Receipt, ReceivedImage
@@ -91,6 +92,7 @@ class StorageScp:
         self._journal = journal
         self._metrics = metrics
         self._publisher = BackgroundPublisher(publish, metrics)
+        self._scanners = Scanners(settings, journal, metrics)
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
@@ -107,6 +109,7 @@ class StorageScp:
         self._guard.warn_if_nobody_else_is_let_in()
         self._acceptor.start()
         self._publisher.start()
+        self._scanners.remember()
         self._metrics.associations.set_function(self._acceptor.open_associations)
 
     @property
@@ -174,6 +177,7 @@ class StorageScp:
             self._publisher.submit(image.key)
         self._metrics.received.labels(outcome).inc()
         self._metrics.received_bytes.inc(image.size_bytes)
+        self._scanners.seen(image.calling_ae_title, image.received_at)
         log.info("%s %s, %d bytes", image.key, outcome, image.size_bytes)
 
     def _transfer(

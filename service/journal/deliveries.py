@@ -88,6 +88,13 @@ _STUDY = (
     .scalar_subquery()
     .label("study_instance_uid")
 )
+_RECEIVED = (
+    select(image.c.received_at)
+    .where(image.c.key == delivery.c.image_key, image.c.key == delivery.c.parcel)
+    .scalar_subquery()
+    .label("received_at")
+)
+"""Only the first results of an image have its key for their parcel's name."""
 
 
 def lease(
@@ -108,6 +115,7 @@ def lease(
             delivery.c.refusals,
             delivery.c.awaited,
             _STUDY,
+            _RECEIVED,
         )
     ).one_or_none()
     if row is None:
@@ -121,6 +129,7 @@ def lease(
         lease=token,
         awaited=_references(row.awaited) if row.state is DeliveryState.STORED else (),
         study_instance_uid=row.study_instance_uid,
+        received_at=row.received_at,
     )
 
 

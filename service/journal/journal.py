@@ -142,6 +142,11 @@ class Journal:
             "the journal refuses the row (its values, or too many of one UID at once)"
         )
 
+    def last_received(self, calling_ae_title: str, within: timedelta) -> datetime | None:
+        """When the last image of this title came, if that is no longer ago."""
+        with self._database.reading() as connection:
+            return receiving.last(connection, calling_ae_title, self._clock() - within)
+
     # analysis
     def lease_analysis(self, key: str, lease_seconds: float) -> AnalysisJob | None:
         """Take the job, or None if it is done, unknown, leased by another, or not yet due."""

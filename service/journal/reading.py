@@ -204,6 +204,18 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
             deliveries[count.name, DeliveryState(count.state)] = count.number
         elif count.about == result.name and count.state == ImageState.NOT_ANALYSABLE:
             reasons[count.name or ""] = count.number
+    waiting_for = select(delivery.c.destination, func.min(delivery.c.created_at)).where(
+        delivery.c.state == DeliveryState.PENDING
+    )
+    destinations = connection.execute(waiting_for.group_by(delivery.c.destination))
+    analysed_image = (
+        select(func.min(image.c.received_at))
+        .select_from(delivery.join(image, image.c.key == delivery.c.image_key))
+        .where(delivery.c.state == DeliveryState.PENDING)
+    )
+    oldest_analysis = _age(
+        connection, now, select(func.min(image.c.received_at)).where(jobs.unfinished(image))
+    )
     return JournalCounts(
         images=images,
         studies=studies,
@@ -222,9 +234,7 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
             ).scalar_one(),
         },
         oldest_waiting_seconds={
-            Stage.ANALYSIS: _age(
-                connection, now, select(func.min(image.c.received_at)).where(jobs.unfinished(image))
-            ),
+            Stage.ANALYSIS: oldest_analysis,
             Stage.DELIVERY: _age(
                 connection,
                 now,
@@ -243,9 +253,14 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
                 select(func.min(commitment.c.received_at)).where(jobs.unfinished(commitment)),
             ),
         },
+        oldest_image_seconds=max(oldest_analysis, _age(connection, now, analysed_image)),
+        destination_oldest_seconds={name: _since(oldest, now) for name, oldest in destinations},
     )
 
 
 def _age(connection: Connection, now: datetime, oldest: Select[Any]) -> float:
-    since = connection.execute(oldest).scalar_one()
-    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
+    return _since(connection.execute(oldest).scalar_one(), now)
+
+
+def _since(moment: datetime | None, now: datetime) -> float:
+    return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())

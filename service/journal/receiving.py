@@ -59,3 +59,14 @@ def record(
     if received.study_instance_uid is not None and stored is states.STORED:
         studies.image_came(connection, received.study_instance_uid, now, quiet_seconds)
     return Receipt(received.key, duplicate=False, state=stored.after)
+
+
+def last(connection: Connection, calling_ae_title: str, since: datetime) -> datetime | None:
+    """From the newest backwards, for which there is an index."""
+    found: datetime | None = connection.execute(
+        select(image.c.received_at)
+        .where(image.c.received_at > since, image.c.calling_ae_title == calling_ae_title)
+        .order_by(image.c.received_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return found

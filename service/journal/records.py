@@ -166,6 +166,7 @@ class DeliveryJob:
 
     awaited: what an earlier attempt stored there, and whose commitment is still to come.
     study_instance_uid: of the image that the parcel is about; None if that is not known.
+    received_at: when that image came, if these are its first results; else None.
     """
 
     parcel: str
@@ -176,6 +177,7 @@ class DeliveryJob:
     lease: str
     awaited: tuple[Reference, ...] = ()
     study_instance_uid: str | None = None
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -329,6 +331,8 @@ class JournalCounts:
     waiting: jobs by stage that are not finished (what Prometheus calls the queue depth).
     oldest_waiting_seconds: age of the oldest unfinished job by stage, 0 if none; a summary's
         begins when its study is quiet.
+    oldest_image_seconds: age of the oldest image that is not at its end, 0 if none.
+    destination_oldest_seconds: age of the oldest result that waits, by destination.
     """
 
     images: dict[ImageState, int]
@@ -337,3 +341,5 @@ class JournalCounts:
     not_analysable: dict[str, int]
     waiting: dict[Stage, int]
     oldest_waiting_seconds: dict[Stage, float]
+    oldest_image_seconds: float
+    destination_oldest_seconds: dict[str, float]

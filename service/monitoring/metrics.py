@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.journal.records import Stage
+
+_ROAD_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 14400, 86400)
 _STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -25,6 +28,12 @@ class Metrics:
             "secondread_store_seconds",
             "Time from the whole data set to the durable row",
             buckets=_STAGE_BUCKETS,
+            registry=self.registry,
+        )
+        self.scanner_last_seen = Gauge(
+            "secondread_scanner_last_seen_timestamp_seconds",
+            "When a scanner's last image was stored, by its calling AE title",
+            ["scanner"],
             registry=self.registry,
         )
         self.associations = Gauge(
@@ -95,6 +104,13 @@ class Metrics:
             buckets=_STAGE_BUCKETS,
             registry=self.registry,
         )
+        self.image_seconds = Histogram(
+            "secondread_image_seconds",
+            "From an image's receipt until its first results are stored at a destination",
+            ["destination"],
+            buckets=_ROAD_BUCKETS,
+            registry=self.registry,
+        )
         self.commitments = Counter(
             "secondread_commitments",
             "Commitment reports of destinations (committed, not_committed, unknown, unreadable)",
@@ -151,9 +167,47 @@ class Metrics:
             ["stage"],
             registry=self.registry,
         )
+        self.oldest_image_seconds = Gauge(
+            "secondread_oldest_image_seconds",
+            "Age of the oldest image that is not at its end, since its receipt",
+            registry=self.registry,
+        )
+        self.destination_waiting = Gauge(
+            "secondread_destination_waiting",
+            "Results that a destination has not got yet",
+            ["destination"],
+            registry=self.registry,
+        )
+        self.destination_oldest_seconds = Gauge(
+            "secondread_destination_oldest_seconds",
+            "Age of the oldest result that a destination has not got yet",
+            ["destination"],
+            registry=self.registry,
+        )
         self.spool_free_bytes = Gauge(
             "secondread_spool_free_bytes", "Free space of the spool's disk", registry=self.registry
         )
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """A counter that appears with its first event hides that event from ``increase()``."""
+        begun: tuple[tuple[Counter, str], ...] = (
+            (self.received, "stored duplicate ignored refused"),
+            (
+                self.refused_associations,
+                "address connections tls ae-title associations rate pdu-length pdu-time"
+                " message-time object-size message pipelined protocol",
+            ),
+            (self.commitments, "committed not_committed unknown unreadable"),
+            (self.commitment_requests, "accepted refused"),
+            (self.commitment_reports, "sent retry failed"),
+            (self.audit_messages, "written failed forwarded waiting unreadable"),
+            (self.swept, "adopted removed unreadable"),
+            (self.republished, " ".join(Stage)),
+        )
+        for counter, values in begun:
+            for value in values.split():
+                counter.labels(value)
