@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 
 from service.association import Acceptor
-from service.journal.records import DeliveryState, ImageState
+from service.journal.records import AnalysisOutcome, DeliveryState, ImageState
 
 PACS = "pacs"
 
@@ -279,3 +279,27 @@ def test_lease_is_renewed_while_a_slow_pacs_stores(
     assert len(renewed) >= 3
     assert all(renewed)
     assert office.row(key).state is ImageState.DELIVERED
+
+
+def test_the_time_since_receipt_is_measured_for_first_results_alone(
+    office, local_archive, results
+) -> None:
+    deliverer = office.deliverer(local_archive.port)
+
+    def measured() -> float:
+        labels = {"destination": PACS}
+        name = "secondread_image_seconds_count"
+        return office.metrics.registry.get_sample_value(name, labels) or 0
+
+    key = office.analysed(results())
+    deliverer.deliver(key, PACS)
+    assert measured() == 1
+    assert office.journal.ask_again(key)
+    again = office.journal.lease_analysis(key, 60)
+    objects = results()
+    office.spool.write_results(again.parcel, objects.items())
+    outcome = AnalysisOutcome(ImageState.ANALYSED, "m" * 64, objects=tuple(objects))
+    office.journal.record_outcome(again, outcome, {PACS: tuple(objects)})
+    deliverer.deliver(again.parcel, PACS)
+    assert office.count("delivered") == 2
+    assert measured() == 1

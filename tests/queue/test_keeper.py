@@ -12,7 +12,7 @@ import pytest
 
 from service.config import KeeperSettings, Settings
 from service.journal.journal import Journal
-from service.journal.records import ImageState, ReceivedImage
+from service.journal.records import AnalysisOutcome, ImageState, ReceivedImage
 from service.keeper import Keeper
 from service.monitoring.metrics import Metrics
 from service.queue.broker import Broker
@@ -182,3 +182,24 @@ def test_what_waits_is_measured(ward: Ward) -> None:
     assert ward.value("secondread_images", state="received") == 3
     assert ward.value("secondread_queue_depth", stage="analysis") == 3
     assert ward.value("secondread_spool_free_bytes") > 0
+
+
+def test_the_oldest_image_and_what_each_destination_waits_for_are_measured(ward: Ward) -> None:
+    ward.keeper.look()
+    assert ward.value("secondread_oldest_image_seconds") == 0
+    key = ward.receive("1.2.3")
+    job = ward.journal.lease_analysis(key, 10)
+    assert job is not None
+    outcome = AnalysisOutcome(ImageState.ANALYSED, "0" * 64, objects=("sr.dcm",), uids=("1.2",))
+    ward.journal.record_outcome(job, outcome, {"pacs": ("sr.dcm",), "archive": ("sr.dcm",)})
+    delivery = ward.journal.lease_delivery(key, "archive", 10)
+    assert delivery is not None
+    ward.journal.record_delivered(delivery)
+    time.sleep(0.2)
+    ward.keeper._measured_at = float("-inf")
+    ward.keeper.look()
+    assert ward.value("secondread_oldest_image_seconds") >= 0.2
+    assert ward.value("secondread_destination_waiting", destination="pacs") == 1
+    assert ward.value("secondread_destination_oldest_seconds", destination="pacs") >= 0.2
+    assert ward.value("secondread_destination_waiting", destination="archive") == 0
+    assert ward.value("secondread_destination_oldest_seconds", destination="archive") == 0
