@@ -69,8 +69,8 @@ def test_its_command_is_one_of_ours(name: str) -> None:
     command, *arguments = shlex.split(OURS[name]["command"])
     group = typer.main.get_command(app)
     with group.make_context("secondread", [command, *arguments]) as context:
-        found = group.get_command(context, command)
-        parsed = found.make_context(command, arguments, parent=context)
+        _, found, rest = group.resolve_command(context, [command, *arguments])
+        parsed = found.make_context(command, rest, parent=context)
     process = PROCESS[name]
     assert command == ("worker" if process in ("analysis", "delivery") else process)
     if command == "worker":
