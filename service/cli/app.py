@@ -38,6 +38,10 @@ COMMANDS = {
         "Show images and studies by state, what waits, deliveries with their last errors, new"
         " images.",
     ),
+    "doctor": Command(
+        "service.cli.doctor:doctor",
+        "Look at configuration, disk, journal, broker, clock, model and PACS; say what to do.",
+    ),
     "replay": Command(
         "service.cli.images:replay",
         "Put what failed back to work; what is delivered or at work already is left alone.",

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from service.scu import send_files
+from service.supervisor import is_healthy
 from tests.conftest import REPOSITORY, ServerProcess, _binary, _free_port
 from tests.system.conftest import PROCESSES
 
@@ -55,6 +56,9 @@ class Prometheus(ServerProcess):
         ]
         super().__init__(command, port, folder)
 
+    def is_ready(self) -> bool:
+        return is_healthy(f"http://127.0.0.1:{self.port}/-/ready")
+
     def query(self, expression: str) -> list[Any]:
         """The instant vector, now."""
         parameters = urllib.parse.urlencode({"query": expression})
@@ -75,6 +79,7 @@ def prometheus(
         tmp_path_factory.mktemp("prometheus"), {name: service.ports[name] for name in PROCESSES}
     )
     server.start()
+    eventually(server.is_ready, 30)
     eventually(lambda: len(server.query('up{job="secondread"} == 1')) == 4, 60)
     # A counter that is there before it rises, and rises while it is looked at.
     for _ in range(3):

@@ -1,0 +1,210 @@
+"""``secondread doctor``: what could keep the service from working, looked at one by one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from service.analysis.inference import InferenceError, Scorer
+from service.analysis.model_package import ModelPackageError, load_model_package
+from service.config import Settings
+from service.destination import Destination, DimseDestination
+from service.iod_check import IodCheck
+from service.journal.journal import Journal, JournalError
+from service.scu import AssociationFailed, Peer, echo
+
+_SECONDS = 5.0
+_APART_SECONDS = 5.0
+"""Clocks that differ by more make leases and times of results wrong."""
+_HTTP_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One look.
+
+    good: None where nothing could be said, such as of a broker that only runs with the service.
+    found: in words. advice: what to do, empty if nothing.
+    """
+
+    subject: str
+    good: bool | None
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that the configuration names; nothing is changed but a file written
+    into the data folder and removed again."""
+    yield _configuration(settings)
+    yield _disk(settings)
+    yield _journal(settings)
+    yield _broker(settings)
+    yield _clock(settings)
+    yield _model(settings)
+    yield _validator(settings)
+    if not settings.destinations:
+        advice = "name your PACS under [[destinations]]"
+        yield Finding("destinations", False, "there are none: results go nowhere", advice)
+    for destination in settings.destinations:
+        yield _destination(destination, settings)
+
+
+def _configuration(settings: Settings) -> Finding:
+    open_to_all = [path for path in settings.secret_files() if _is_readable_by_all(path)]
+    if open_to_all:
+        names = ", ".join(path.name for path in open_to_all)
+        return Finding(
+            "configuration", False, f"everybody can read {names}", "chmod 600 these files"
+        )
+    if not settings.ingest.peers:
+        advice = "list your scanners under [[ingest.peers]]"
+        return Finding("configuration", None, "only this machine may send images", advice)
+    return Finding("configuration", True, f"{len(settings.ingest.peers)} rules for who may send")
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o004)
+    except OSError:
+        return False
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            began = time.perf_counter()
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+            milliseconds = 1000 * (time.perf_counter() - began)
+    except OSError as error:
+        advice = "give the service's user write access to data_dir"
+        return Finding("disk", False, f"{folder} cannot be written: {error.strerror}", advice)
+    free = shutil.disk_usage(folder).free
+    words = f"{free / 1e9:.0f} GB free, a durable write takes {milliseconds:.1f} ms"
+    if free < settings.ingest.low_water_bytes:
+        advice = "make room: below ingest.low_water_bytes every image is refused"
+        return Finding("disk", False, words, advice)
+    return Finding("disk", True, words)
+
+
+def _journal(settings: Settings) -> Finding:
+    with closing(Journal(settings.journal_url)) as journal:
+        try:
+            journal.check()
+            counts = journal.counts()
+        except JournalError as error:
+            started = settings.data_dir.exists()
+            advice = "" if started else "it is made when the service starts"
+            return Finding("journal", False if started else None, str(error), advice)
+    return Finding("journal", True, f"{sum(counts.images.values())} images")
+
+
+def _broker(settings: Settings) -> Finding:
+    try:
+        with closing(_redis(settings)) as redis:
+            redis.ping()
+    except RedisError as error:
+        words = f"it does not answer ({type(error).__name__})"
+        if settings.embedded_broker:
+            return Finding("broker", None, words, "the embedded one runs while `up` does")
+        return Finding("broker", False, words, "is it running, is broker.url right?")
+    return Finding("broker", True, "it answers")
+
+
+def _redis(settings: Settings) -> Redis:
+    url = settings.broker_url
+    return Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+
+
+def _clock(settings: Settings) -> Finding:
+    """Beside that of the broker, which may be another machine's."""
+    now = datetime.now(UTC)
+    if now.year < 2026:
+        return Finding("clock", False, f"it says {now:%Y-%m-%d}", "set it, and run an NTP client")
+    try:
+        with closing(_redis(settings)) as redis:
+            seconds, microseconds = redis.time()
+    except RedisError:
+        return Finding("clock", None, f"{now:%Y-%m-%d %H:%M:%S} UTC; nobody to compare it with")
+    apart = abs(time.time() - (seconds + microseconds / 1e6))
+    words = f"{now:%Y-%m-%d %H:%M:%S} UTC, {apart:.1f} s from the broker's"
+    if apart > _APART_SECONDS:
+        return Finding("clock", False, words, "run an NTP client on both machines")
+    return Finding("clock", True, words)
+
+
+def _model(settings: Settings) -> Finding:
+    """Loading it compares the model file with the digest in its manifest, and scores once."""
+    began = time.perf_counter()
+    try:
+        package = load_model_package(settings.analysis.model)
+        with closing(Scorer(package, settings.analysis)) as scorer:
+            provider = scorer.provider
+    except (ModelPackageError, InferenceError) as error:
+        return Finding("model", False, str(error), "")
+    manifest = package.manifest
+    words = (
+        f"{manifest.name} {manifest.version}, digest {manifest.sha256[:12]}…, on {provider},"
+        f" loaded in {time.perf_counter() - began:.1f} s"
+    )
+    return Finding("model", True, words)
+
+
+def _validator(settings: Settings) -> Finding:
+    if not settings.results.dciodvfy:
+        return Finding("dciodvfy", None, "switched off by results.dciodvfy")
+    if not IodCheck.available():
+        advice = "apt-get install dicom3tools, for a second check of every object"
+        return Finding("dciodvfy", None, "it is not installed", advice)
+    return Finding("dciodvfy", True, "it is installed")
+
+
+def _destination(destination: Destination, settings: Settings) -> Finding:
+    subject = f"destination {destination.name}"
+    if not isinstance(destination, DimseDestination):
+        return _web_destination(subject, str(destination.url))
+    peer = Peer(
+        destination.host,
+        destination.port,
+        destination.ae_title,
+        dimse_timeout=_SECONDS,
+        tls=destination.tls,
+    )
+    try:
+        status = echo(peer, settings.delivery.ae_title)
+    except AssociationFailed as error:
+        advice = f"does it know our AE title {settings.delivery.ae_title} and address?"
+        return Finding(subject, False, str(error), advice)
+    if status != 0:
+        words = "no answer" if status is None else f"0x{status:04X}"
+        return Finding(subject, False, f"C-ECHO: {words}", "ask its administrator")
+    return Finding(subject, True, "answers C-ECHO")
+
+
+def _web_destination(subject: str, url: str) -> Finding:
+    """Whether anybody listens; a request would have to store something."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or _HTTP_PORTS.get(parts.scheme, 443))
+    try:
+        with socket.create_connection(address, _SECONDS):
+            return Finding(subject, True, f"listens at {address[0]}:{address[1]}")
+    except OSError as error:
+        words = f"nobody listens at {address[0]}:{address[1]}: {error.strerror or 'no answer'}"
+        return Finding(subject, False, words, "is the URL right, is it running?")
