@@ -78,16 +78,18 @@ def prometheus(
     server = Prometheus(
         tmp_path_factory.mktemp("prometheus"), {name: service.ports[name] for name in PROCESSES}
     )
-    server.start()
-    eventually(server.is_ready, 30)
-    eventually(lambda: len(server.query('up{job="secondread"} == 1')) == 4, 60)
-    # A counter that is there before it rises, and rises while it is looked at.
-    for _ in range(3):
-        image = copy_of(us_dicom / BREAST)
-        send_files([image], service.peer, "SCANNER")
-        eventually(lambda: service.is_final(image), 120)  # noqa: B023
-    yield server
-    server.stop()
+    try:
+        server.start()
+        eventually(server.is_ready, 30)
+        eventually(lambda: len(server.query('up{job="secondread"} == 1')) == 4, 60)
+        # A counter that is there before it rises, and rises while it is looked at.
+        for _ in range(3):
+            image = copy_of(us_dicom / BREAST)
+            send_files([image], service.peer, "SCANNER")
+            eventually(lambda: service.is_final(image), 120)  # noqa: B023
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("expression", QUERIES)
