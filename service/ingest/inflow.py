@@ -182,7 +182,10 @@ class Inflow:
                 self._buffer = bytearray(length)
             content = memoryview(self._buffer)[:length]
             received = self._read_into(connection, content)
-            rest = self._without_data(content) if received == length else content[:received]
+            if received < length:
+                self._unread = bytearray(content[:received])
+                return header
+            rest = self._without_data(content)
             if rest is not None:
                 self._unread = bytearray(rest)
                 return header[:2] + len(rest).to_bytes(4, "big")
@@ -278,7 +281,8 @@ class Inflow:
             message = self._message
             if message.since is None:
                 message.since = time.monotonic()
-            if data[0] & _COMMAND:
+            # One without its control header is for pynetdicom to refuse.
+            if data[:1] and data[0] & _COMMAND:
                 message.command += len(data)
             elif message.arrival is None:
                 message.in_memory += len(data)

@@ -284,3 +284,34 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     coming.add(memoryview(b"anything"))
     coming.finish()
     assert (coming.excess, coming.error) == (Excess.SPOOL, "FileNotFoundError")
+
+
+@pytest.mark.parametrize("missing", [1, 50_000, 100_000])
+def test_a_connection_that_breaks_off_in_its_last_pdu_leaves_nothing(
+    ingest, open_connection, eventually, missing: int
+) -> None:
+    connection = open_connection(ingest.port)
+    last = pdu((IMAGE[100_000:200_000], DATA | LAST))
+    connection.sendall(pdu(THE_COMMAND) + pdu((IMAGE[:100_000], DATA)) + last[:-missing])
+    eventually(lambda: len(ingest.incoming()) == 1)
+    connection.shutdown(socket.SHUT_WR)
+    (association,) = ingest.scp._acceptor._associations()
+    eventually(lambda: not association.is_alive())
+    eventually(lambda: ingest.incoming() == [])
+    assert ingest.rows() == []
+    assert ingest.images() == []
+
+
+def test_a_fragment_without_its_control_header_is_cut(
+    start_ingest, open_connection
+) -> None:
+    ingest = start_ingest()
+    connection = open_connection(ingest.port)
+    connection.sendall(b"\x04\x00\x00\x00\x00\x05" + b"\x00\x00\x00\x01\x01")
+    connection.settimeout(10)
+    assert connection.recv(10)[:1] == b"\x07"
+    reason = {"reason": "message"}
+    value = ingest.metrics.registry.get_sample_value(
+        "secondread_refused_associations_total", reason
+    )
+    assert value == 1
