@@ -18,7 +18,8 @@ from pynetdicom.association import Association
 
 _LOOK_SECONDS = 0.5
 """Timers are looked at so often, and so is what nobody rings for."""
-_AWAITING_CLOSE = "Sta13"
+DATA_TRANSFER, _AWAITING_CLOSE = "Sta6", "Sta13"
+"""States of an association, as pynetdicom names those of PS3.8 section 9.2.1."""
 
 
 def wait_instead_of_looking(association: Association) -> None:

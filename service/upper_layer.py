@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import BinaryIO
@@ -24,15 +24,12 @@ from pynetdicom.pdu_primitives import (
 )
 
 from dicom_sr.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from service.dimse import COMMAND, LAST, P_DATA_TF, PDV_HEADER, command_set, pdus, short, text
 
-_ACCEPT, _REJECT, _P_DATA, _RELEASE_RQ, _RELEASE_RP = 2, 3, 4, 5, 6
+_ACCEPT, _REJECT, _RELEASE_RQ, _RELEASE_RP = 2, 3, 5, 6
 _RELEASE_REQUEST = bytes((_RELEASE_RQ, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 _RELEASE_ANSWER = bytes((_RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 _ABORT = bytes((7, 0, 0, 0, 0, 4, 0, 0, 0, 0))
-_COMMAND, _LAST = 1, 2
-"""Bits of the message control header (PS3.8 Annex E.2)."""
-_OVERHEAD_BYTES = 6
-"""Of a PDV in the length of its PDU: item length, context ID, control header."""
 _UNBOUNDED_BYTES = 1 << 17
 _PDUS_A_WRITE = 8
 _ANNOUNCED_BYTES = 16382
@@ -86,7 +83,7 @@ class UpperLayer:
             raise Rejected(answer.reason_str)
         information = answer.user_information
         most = information.maximum_length if information else 0
-        self._longest = (most or _UNBOUNDED_BYTES) - _OVERHEAD_BYTES
+        self._longest = (most or _UNBOUNDED_BYTES) - PDV_HEADER.size
         taken = {item.context_id for item in answer.presentation_context if item.result == 0}
         self.accepted: Mapping[tuple[str, str], int] = {
             pair: number
@@ -103,14 +100,14 @@ class UpperLayer:
         """
         self._message_id = self._message_id % 0xFFFF + 1
         command = _c_store(self._message_id, sop_class_uid, uid)
-        self._send(b"".join(_pdus(command, _COMMAND, context_id, self._longest)), seconds)
+        self._send(b"".join(pdus(command, COMMAND, context_id, self._longest)), seconds)
         try:
             content, last = data_set.read(self._longest * _PDUS_A_WRITE), False
             while not last:
                 following = data_set.read(self._longest * _PDUS_A_WRITE)
                 last = not following
                 self._send(
-                    b"".join(_pdus(content, 0, context_id, self._longest, last=last)), seconds
+                    b"".join(pdus(content, 0, context_id, self._longest, last=last)), seconds
                 )
                 content = following
         except OSError:  # of the file: the message cannot be ended any more
@@ -133,7 +130,7 @@ class UpperLayer:
             while (kind := self._read_pdu(deadline)[0]) != _RELEASE_RP:
                 if kind == _RELEASE_RQ:  # both at once (PS3.8 9.2.3, AR-8)
                     self._send(_RELEASE_ANSWER, seconds)
-                elif kind != _P_DATA:
+                elif kind != P_DATA_TF:
                     break
         except Broken:
             return
@@ -165,16 +162,16 @@ class UpperLayer:
         command = b""
         while True:
             kind, pdu = self._read_pdu(deadline)
-            if kind != _P_DATA:
+            if kind != P_DATA_TF:
                 raise self._broken("the peer ended the association")
             place = 6
-            while place + _OVERHEAD_BYTES <= len(pdu):
-                length, _, control = struct.unpack_from(">IBB", pdu, place)
-                if not control & _COMMAND or length < 2:
+            while place + PDV_HEADER.size <= len(pdu):
+                length, _, control = PDV_HEADER.unpack_from(pdu, place)
+                if not control & COMMAND or length < 2:
                     raise self._broken("a C-STORE is answered without a data set")
-                command += pdu[place + _OVERHEAD_BYTES : place + 4 + length]
+                command += pdu[place + PDV_HEADER.size : place + 4 + length]
                 place += 4 + length
-                if control & _LAST:
+                if control & LAST:
                     return command
                 if len(command) > _MOST_BYTES:
                     raise self._broken("the answer is too long")
@@ -236,21 +233,16 @@ def _request(calling: str, called: str, contexts: tuple[tuple[str, str], ...]) -
 
 def _c_store(message_id: int, sop_class_uid: str, uid: str) -> bytes:
     """The command set of a C-STORE-RQ (PS3.7 Table 9.3-1), in Implicit VR Little Endian."""
-    elements = (
-        (0x0002, _uid(sop_class_uid)),
-        (0x0100, struct.pack("<H", 1)),
-        (0x0110, struct.pack("<H", message_id)),
-        (0x0700, struct.pack("<H", _MEDIUM_PRIORITY)),
-        (0x0800, struct.pack("<H", 1)),
-        (0x1000, _uid(uid)),
+    return command_set(
+        (
+            (0x0002, text(sop_class_uid)),
+            (0x0100, short(1)),
+            (0x0110, short(message_id)),
+            (0x0700, short(_MEDIUM_PRIORITY)),
+            (0x0800, short(1)),
+            (0x1000, text(uid)),
+        )
     )
-    body = b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in elements)
-    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
-
-
-def _uid(value: str) -> bytes:
-    encoded = value.encode("ascii")
-    return encoded + b"\0" * (len(encoded) % 2)
 
 
 def _elements(command: bytes) -> dict[int, int]:
@@ -262,15 +254,3 @@ def _elements(command: bytes) -> dict[int, int]:
             (found[tag],) = struct.unpack_from("<H", command.ljust(place + 10, b"\0"), place + 8)
         place += 8 + length
     return found
-
-
-def _pdus(
-    content: bytes, kind: int, context_id: int, longest: int, *, last: bool = True
-) -> Iterator[bytes]:
-    """P-DATA-TF PDUs of one PDV each (PS3.8 9.3.5). last: whether ``content`` ends the message."""
-    for start in range(0, max(len(content), 1), longest):
-        fragment = content[start : start + longest]
-        control = kind | (_LAST if last and start + longest >= len(content) else 0)
-        length = len(fragment) + 2
-        yield struct.pack(">BxIIBB", _P_DATA, length + 4, length, context_id, control)
-        yield fragment

@@ -7,15 +7,17 @@ write the file of a small image.
 from __future__ import annotations
 
 import ssl
-import struct
+from typing import cast
 
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE, DimsePrimitiveType
 
-_DATA_TRANSFER = "Sta6"
+from service.dimse import COMMAND, PDV_HEADER, command_set, pdus, short, text
+from service.reactor import DATA_TRANSFER
+
 _C_STORE_RSP = 0x8001
 _NO_DATA_SET = 0x0101
-_COMMAND_AND_LAST = 3
+_UNBOUNDED_BYTES = 1 << 17
 _CONNECTION_CLOSED = "Evt17"
 
 
@@ -29,23 +31,21 @@ def answer_directly(association: Association) -> None:
     def send(primitive: DimsePrimitiveType, context_id: int) -> None:
         dul = association.dul
         connection = dul.socket.socket if dul.socket else None
+        longest = (association.dimse.maximum_pdu_size or _UNBOUNDED_BYTES) - PDV_HEADER.size
         if (
             not isinstance(primitive, C_STORE)
             or connection is None
             or isinstance(connection, ssl.SSLSocket)
-            or dul.state_machine.current_state != _DATA_TRANSFER
+            or dul.state_machine.current_state != DATA_TRANSFER
             or not dul.to_provider_queue.empty()
+            or longest < 1
         ):
             send_by_queue(primitive, context_id)
             return
-        command = store_response(primitive)
-        length = len(command) + 2
-        if 0 < association.dimse.maximum_pdu_size < length + 4:
-            send_by_queue(primitive, context_id)
-            return
-        head = struct.pack(">BxIIBB", 4, length + 4, length, context_id, _COMMAND_AND_LAST)
         try:
-            connection.sendall(head + command)
+            connection.sendall(
+                b"".join(pdus(store_response(primitive), COMMAND, context_id, longest))
+            )
         except OSError:
             dul.event_queue.put(_CONNECTION_CLOSED)
 
@@ -54,20 +54,15 @@ def answer_directly(association: Association) -> None:
 
 def store_response(answer: C_STORE) -> bytes:
     """The command set of a C-STORE-RSP (PS3.7 Table 9.3-2), in Implicit VR Little Endian."""
-    elements = [
-        (0x0002, _text(answer.AffectedSOPClassUID, "\0")),
-        (0x0100, struct.pack("<H", _C_STORE_RSP)),
-        (0x0120, struct.pack("<H", answer.MessageIDBeingRespondedTo)),
-        (0x0800, struct.pack("<H", _NO_DATA_SET)),
-        (0x0900, struct.pack("<H", answer.Status)),
-    ]
-    if answer.ErrorComment:
-        elements.append((0x0902, _text(answer.ErrorComment, " ")))
-    elements.append((0x1000, _text(answer.AffectedSOPInstanceUID, "\0")))
-    body = b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in elements)
-    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
-
-
-def _text(value: str | None, padding: str) -> bytes:
-    encoded = (value or "").encode("ascii", "replace")
-    return encoded + padding.encode() * (len(encoded) % 2)
+    comment = answer.ErrorComment
+    return command_set(
+        (
+            (0x0002, text(str(answer.AffectedSOPClassUID))),
+            (0x0100, short(_C_STORE_RSP)),
+            (0x0120, short(cast(int, answer.MessageIDBeingRespondedTo))),
+            (0x0800, short(_NO_DATA_SET)),
+            (0x0900, short(cast(int, answer.Status))),
+            *([(0x0902, text(comment, b" "))] if comment else ()),
+            (0x1000, text(str(answer.AffectedSOPInstanceUID))),
+        )
+    )

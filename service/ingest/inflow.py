@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -17,20 +16,17 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from service.dimse import COMMAND, LAST, P_DATA_TF, PDV_HEADER
 from service.ingest.answer import answer_directly
 from service.ingest.arrival import Arrival
 from service.ingest.data_set import file_header
 from service.ingest.settings import IngestSettings
+from service.reactor import DATA_TRANSFER
 
 _ABORT = b"\x07\0\0\0\0\x04\0\0\x02\x06"
 """A-ABORT by the service provider: invalid PDU parameter value (PS3.8 section 9.3.8)."""
-_P_DATA = 0x04
 _PDU_TYPES = range(0x01, 0x08)
 _HEADER_BYTES = 6
-_PDV_HEADER = struct.Struct(">IBB")
-"""Item length, context ID, message control header (PS3.8 Table 9-23 and Annex E.2)."""
-_COMMAND, _LAST = 1, 2
-_DATA_TRANSFER = "Sta6"
 _NEGOTIATION_BYTES = 1 << 18
 """128 presentation contexts with all transfer syntaxes of the standard need less."""
 _COMMAND_BYTES = 1 << 16
@@ -172,11 +168,11 @@ class Inflow:
             header = self._read(connection, _HEADER_BYTES)
             if len(header) < _HEADER_BYTES or header[0] not in _PDU_TYPES:
                 return header
-            if header[0] != _P_DATA or not self._is_data_due():
+            if header[0] != P_DATA_TF or not self._is_data_due():
                 self._pdu_type = header[0]
                 return header
             length = int.from_bytes(header[2:], "big")
-            if length > self._longest(_P_DATA):
+            if length > self._longest(P_DATA_TF):
                 return self._end("pdu-length")
             if len(self._buffer) < length:
                 self._buffer = bytearray(length)
@@ -196,7 +192,7 @@ class Inflow:
         return (
             self._message.arrival is not None
             and association is not None
-            and association.dul.state_machine.current_state == _DATA_TRANSFER
+            and association.dul.state_machine.current_state == DATA_TRANSFER
             and association.dul.to_provider_queue.empty()
         )
 
@@ -206,8 +202,8 @@ class Inflow:
         controls = [control for _, control, _ in fragments]
         if (
             not fragments
-            or any(control & _COMMAND for control in controls)
-            or any(control & _LAST for control in controls[:-1])
+            or any(control & COMMAND for control in controls)
+            or any(control & LAST for control in controls[:-1])
         ):
             return content
         for _, _, data in fragments:
@@ -216,8 +212,8 @@ class Inflow:
         if association is not None:
             association.dul._idle_timer.restart()
         context_id, control, _ = fragments[-1]
-        if control & _LAST or self._is_over:
-            return _PDV_HEADER.pack(2, context_id, control)
+        if control & LAST or self._is_over:
+            return PDV_HEADER.pack(2, context_id, control)
         return None
 
     def _read(self, connection: socket.socket, count: int) -> bytearray:
@@ -251,7 +247,7 @@ class Inflow:
 
     def _longest(self, pdu_type: int) -> int:
         """Of the rest of a PDU behind its header."""
-        return self._settings.max_pdu_bytes if pdu_type == _P_DATA else _NEGOTIATION_BYTES
+        return self._settings.max_pdu_bytes if pdu_type == P_DATA_TF else _NEGOTIATION_BYTES
 
     def _end(self, reason: str) -> bytearray:
         """Once: what the peer had sent by then is not looked at."""
@@ -282,7 +278,7 @@ class Inflow:
             if message.since is None:
                 message.since = time.monotonic()
             # One without its control header is for pynetdicom to refuse.
-            if data[:1] and data[0] & _COMMAND:
+            if data[:1] and data[0] & COMMAND:
                 message.command += len(data)
             elif message.arrival is None:
                 message.in_memory += len(data)
@@ -349,11 +345,11 @@ class Inflow:
 def _fragments(content: memoryview) -> list[tuple[int, int, memoryview]]:
     """Context ID, control header and data of each PDV; nothing if they do not fill the content."""
     found, place = [], 0
-    while place + _PDV_HEADER.size <= len(content):
-        length, context_id, control = _PDV_HEADER.unpack_from(content, place)
+    while place + PDV_HEADER.size <= len(content):
+        length, context_id, control = PDV_HEADER.unpack_from(content, place)
         end = place + 4 + length
         if length < 2 or end > len(content):
             break
-        found.append((context_id, control, content[place + _PDV_HEADER.size : end]))
+        found.append((context_id, control, content[place + PDV_HEADER.size : end]))
         place = end
     return found if place == len(content) else []

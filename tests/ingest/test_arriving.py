@@ -302,9 +302,7 @@ def test_a_connection_that_breaks_off_in_its_last_pdu_leaves_nothing(
     assert ingest.images() == []
 
 
-def test_a_fragment_without_its_control_header_is_cut(
-    start_ingest, open_connection
-) -> None:
+def test_a_fragment_without_its_control_header_is_cut(start_ingest, open_connection) -> None:
     ingest = start_ingest()
     connection = open_connection(ingest.port)
     connection.sendall(b"\x04\x00\x00\x00\x00\x05" + b"\x00\x00\x00\x01\x01")
