@@ -207,7 +207,10 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
     waiting_for = select(delivery.c.destination, func.min(delivery.c.created_at)).where(
         delivery.c.state == DeliveryState.PENDING
     )
-    destinations = connection.execute(waiting_for.group_by(delivery.c.destination))
+    oldest_results = {
+        name: _since(oldest, now)
+        for name, oldest in connection.execute(waiting_for.group_by(delivery.c.destination))
+    }
     analysed_image = (
         select(func.min(image.c.received_at))
         .select_from(delivery.join(image, image.c.key == delivery.c.image_key))
@@ -235,13 +238,7 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
         },
         oldest_waiting_seconds={
             Stage.ANALYSIS: oldest_analysis,
-            Stage.DELIVERY: _age(
-                connection,
-                now,
-                select(func.min(delivery.c.created_at)).where(
-                    delivery.c.state == DeliveryState.PENDING
-                ),
-            ),
+            Stage.DELIVERY: max(oldest_results.values(), default=0.0),
             Stage.SUMMARY: _age(
                 connection,
                 now,
@@ -254,7 +251,7 @@ def counts(connection: Connection, now: datetime) -> JournalCounts:
             ),
         },
         oldest_image_seconds=max(oldest_analysis, _age(connection, now, analysed_image)),
-        destination_oldest_seconds={name: _since(oldest, now) for name, oldest in destinations},
+        destination_oldest_seconds=oldest_results,
     )
 
 
