@@ -31,9 +31,6 @@ def lazy_group(commands: Mapping[str, Command]) -> type[TyperGroup]:
             for name, command in commands.items():
                 self.commands[name] = TyperCommand(name, help=command.help)
 
-        def list_commands(self, ctx: Any) -> list[str]:
-            return list(commands)
-
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, _, rest = super().resolve_command(ctx, args)
             return name, load(str(name), commands[str(name)]), rest
