@@ -69,10 +69,10 @@ class StorageScp:
     commitment: what answers requests and reports of storage commitment.
     trail: is told of each image, before its sender is.
 
-    A data set is written as it comes. An image that is
-    refused leaves no row, and nothing in ``incoming/``; if only the row failed, its file stays
-    under its key, where the scanner's next attempt finds it (to remove it could take it from
-    another association that stores the same image at this moment).
+    A data set is written as it comes. An image that is refused leaves no row, and nothing in
+    ``incoming/``; if only the row failed, its file stays under its key, where the scanner's next
+    attempt finds it (to remove it could take it from another association that stores the same
+    image at this moment).
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class StorageScp:
         )
 
     def start(self) -> None:
-        """Clear what a crash left in ``incoming/``, and listen. Raises OSError."""
+        """Clear what a crash left in ``incoming/``, and listen. Raises OSError, JournalError."""
         self._spool.prepare()
         _remove_left_overs(self._spool.incoming)
         self._guard.warn_if_nobody_else_is_let_in()
+        self._scanners.remember()
         self._acceptor.start()
         self._publisher.start()
-        self._scanners.remember()
         self._metrics.associations.set_function(self._acceptor.open_associations)
 
     @property
