@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -343,6 +344,13 @@ class Settings(BaseSettings):
             files += destination.secret_files()
         return [path for path in files if path is not None]
 
+    def exposed_files(self) -> list[Path]:
+        """Secrets that everybody on this machine can read.
+
+        One that is missing, or beyond our rights, is told by whoever needs it.
+        """
+        return [path for path in self.secret_files() if _is_readable_by_all(path)]
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -393,6 +401,13 @@ def _url(section: _SecretUrl) -> str:
     if not url:
         raise ConfigurationError(f"{section.url_file} is empty: it holds a URL")
     return url
+
+
+def _is_readable_by_all(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def _require_no_password_in(path: Path | None) -> None:

@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
-
-from redis import Redis
-from redis.exceptions import RedisError
 
 from service.analysis.inference import InferenceError, Scorer
 from service.analysis.model_package import ModelPackageError, load_model_package
@@ -23,11 +19,15 @@ from service.config import Settings
 from service.destination import Destination, DimseDestination
 from service.iod_check import IodCheck
 from service.journal.journal import Journal, JournalError
+from service.queue.broker import Broker
+from service.queue.publisher import BrokerUnavailable
 from service.scu import AssociationFailed, Peer, echo
 
 _SECONDS = 5.0
 _APART_SECONDS = 5.0
 """Clocks that differ by more make leases and times of results wrong."""
+_YEAR = 2026
+"""Before it this was not written yet."""
 _HTTP_PORTS = {"http": 80, "https": 443}
 
 
@@ -51,8 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _configuration(settings)
     yield _disk(settings)
     yield _journal(settings)
-    yield _broker(settings)
-    yield _clock(settings)
+    yield from _broker_and_clock(settings)
     yield _model(settings)
     yield _validator(settings)
     if not settings.destinations:
@@ -63,9 +62,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _configuration(settings: Settings) -> Finding:
-    open_to_all = [path for path in settings.secret_files() if _is_readable_by_all(path)]
-    if open_to_all:
-        names = ", ".join(path.name for path in open_to_all)
+    if exposed := settings.exposed_files():
+        names = ", ".join(path.name for path in exposed)
         return Finding(
             "configuration", False, f"everybody can read {names}", "chmod 600 these files"
         )
@@ -73,13 +71,6 @@ def _configuration(settings: Settings) -> Finding:
         advice = "list your scanners under [[ingest.peers]]"
         return Finding("configuration", None, "only this machine may send images", advice)
     return Finding("configuration", True, f"{len(settings.ingest.peers)} rules for who may send")
-
-
-def _is_readable_by_all(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & 0o004)
-    except OSError:
-        return False
 
 
 def _disk(settings: Settings) -> Finding:
@@ -116,35 +107,33 @@ def _journal(settings: Settings) -> Finding:
     return Finding("journal", True, f"{sum(counts.images.values())} images")
 
 
-def _broker(settings: Settings) -> Finding:
+def _broker_and_clock(settings: Settings) -> Iterator[Finding]:
+    """The broker may be another machine's, and then its clock too."""
+    apart = None
     try:
-        with closing(_redis(settings)) as redis:
-            redis.ping()
-    except RedisError as error:
-        words = f"it does not answer ({type(error).__name__})"
+        with closing(Broker(settings.broker_url)) as broker:
+            apart = abs(time.time() - broker.clock())
+    except BrokerUnavailable as error:
         if settings.embedded_broker:
-            return Finding("broker", None, words, "the embedded one runs while `up` does")
-        return Finding("broker", False, words, "is it running, is broker.url right?")
-    return Finding("broker", True, "it answers")
+            advice = "the embedded one runs while `up` does"
+            yield Finding("broker", None, str(error), advice)
+        else:
+            advice = "is it running, is broker.url right?"
+            yield Finding("broker", False, str(error), advice)
+    else:
+        yield Finding("broker", True, "it answers")
+    yield _clock(apart)
 
 
-def _redis(settings: Settings) -> Redis:
-    url = settings.broker_url
-    return Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
-
-
-def _clock(settings: Settings) -> Finding:
-    """Beside that of the broker, which may be another machine's."""
+def _clock(apart: float | None) -> Finding:
+    """apart: seconds from the broker's, None if that one does not answer."""
     now = datetime.now(UTC)
-    if now.year < 2026:
+    if now.year < _YEAR:
         return Finding("clock", False, f"it says {now:%Y-%m-%d}", "set it, and run an NTP client")
-    try:
-        with closing(_redis(settings)) as redis:
-            seconds, microseconds = redis.time()
-    except RedisError:
-        return Finding("clock", None, f"{now:%Y-%m-%d %H:%M:%S} UTC; nobody to compare it with")
-    apart = abs(time.time() - (seconds + microseconds / 1e6))
-    words = f"{now:%Y-%m-%d %H:%M:%S} UTC, {apart:.1f} s from the broker's"
+    words = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if apart is None:
+        return Finding("clock", None, f"{words}; nobody to compare it with")
+    words += f", {apart:.1f} s from the broker's"
     if apart > _APART_SECONDS:
         return Finding("clock", False, words, "run an NTP client on both machines")
     return Finding("clock", True, words)

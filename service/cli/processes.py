@@ -6,7 +6,6 @@ import logging
 import resource
 import signal
 import time
-from contextlib import suppress
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -90,11 +89,8 @@ def _settings(config: Path | None, role: str) -> Settings:
     set_up_logging(role, settings.log_level)
     # A core dump would hold images and secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    for path in settings.secret_files():
-        # One that is missing, or beyond our rights, is told by whoever needs it.
-        with suppress(OSError):
-            if path.stat().st_mode & 0o004:
-                log.warning("%s can be read by everybody on this machine", path)
+    for path in settings.exposed_files():
+        log.warning("%s can be read by everybody on this machine", path)
     return settings
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from service.journal.records import Stage
+from service.queue.connection import connect
 from service.queue.publisher import BrokerUnavailable
 
 _SOCKET_SECONDS = 2.0
@@ -17,12 +15,7 @@ class Broker:
     """One Redis or Valkey, asked with short time limits. Thread-safe."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(
-            url,
-            socket_timeout=_SOCKET_SECONDS,
-            socket_connect_timeout=_SOCKET_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = connect(url, _SOCKET_SECONDS)
 
     def queue_length(self, stage: Stage) -> int:
         """Messages that wait for a worker (those being worked on do not count).
@@ -44,6 +37,16 @@ class Broker:
             return True
         except RedisError:
             return False
+
+    def clock(self) -> float:
+        """Its time in seconds since 1970. Raises BrokerUnavailable."""
+        try:
+            seconds, microseconds = self._redis.time()
+        except RedisError as error:
+            raise BrokerUnavailable(
+                f"the broker does not answer ({type(error).__name__})"
+            ) from error
+        return seconds + microseconds / 1e6
 
     def close(self) -> None:
         self._redis.close()

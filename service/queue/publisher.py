@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from service.journal.records import Overdue, Stage
+from service.queue.connection import connect
 from service.queue.message import job_message
 from service.queue.tasks import ANALYSE, DELIVER, REPORT_COMMITMENT, SUMMARISE
 
@@ -31,13 +28,7 @@ class Publisher:
     """
 
     def __init__(self, broker_url: str) -> None:
-        self._redis = Redis.from_url(
-            broker_url,
-            socket_timeout=_SOCKET_SECONDS,
-            socket_connect_timeout=_SOCKET_SECONDS,
-            # A connection that an earlier broker has left is made anew; nothing waits twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        )
+        self._redis = connect(broker_url, _SOCKET_SECONDS, again=True)
         self._lock = threading.Lock()
         self._paused_until = 0.0
 
