@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from pynetdicom.dsutils import split_dataset
@@ -104,6 +104,19 @@ class ServerProcess:
             self._process.kill()
             self._process.wait(10)
         self._process = None
+
+
+_Server = TypeVar("_Server", bound=ServerProcess)
+
+
+@contextmanager
+def running(server: _Server) -> Iterator[_Server]:
+    """Until the block ends, and not longer where its start fails."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 class RedisServer(ServerProcess):
@@ -203,10 +216,8 @@ def us_dicom(data_folder: Path) -> Path:
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    yield server
-    server.kill()
+    with running(RedisServer(folder)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -238,12 +249,8 @@ def running_orthanc(parent: Path) -> Iterator[Orthanc]:
     """One in a folder of its own, until the block ends."""
     folder = parent / "orthanc"
     folder.mkdir(parents=True)
-    server = Orthanc(folder)
-    try:
-        server.start()
+    with running(Orthanc(folder)) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

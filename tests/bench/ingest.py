@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,16 +22,8 @@ from pydicom.uid import generate_uid
 from rich.progress import track
 
 from service.demo import packaged_ultrasound
-from service.supervisor import is_healthy
 from tests.bench.figure import Figure, Peer
-from tests.conftest import (
-    Orthanc,
-    RedisServer,
-    ServerProcess,
-    _binary,
-    _free_port,
-    wait_until,
-)
+from tests.conftest import Orthanc, RedisServer, ServerProcess, _binary, _free_port, running
 
 _IMAGES = {1: 40, 4: 80, 16: 160}
 """By the number of associations: sent in a turn, by all together."""
@@ -146,57 +137,29 @@ def _cine(scratch: Path, quick: bool) -> Figure:
     )
 
 
-class _Peer(ABC):
+@dataclass(frozen=True)
+class _Peer:
     """An archive that listens. name: as it stands in the table."""
 
     name: str
-    port: int
-    ae_title = "ANY"
-
-    @abstractmethod
-    def processes(self) -> Sequence[int]:
-        """Who spends its CPU time."""
+    server: ServerProcess
+    ae_title: str = "ANY"
 
     def cpu_seconds(self) -> float:
         """Since it was started, its ended children's included."""
-        ticks = 0
-        for process in self.processes():
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
-        return ticks / _TICK
+        stat = Path(f"/proc/{self.server.pid}/stat").read_text()
+        return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / _TICK
 
     def peak_bytes(self, *, anew: bool = False) -> int:
-        """Of the first process. anew: the next peak is counted from now."""
-        process = self.processes()[0]
+        """anew: the next peak is counted from now."""
         if anew:
-            Path(f"/proc/{process}/clear_refs").write_text("5")
-        status = Path(f"/proc/{process}/status").read_text()
+            Path(f"/proc/{self.server.pid}/clear_refs").write_text("5")
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
-class _Server(_Peer):
-    def __init__(self, name: str, server: ServerProcess, ae_title: str = "ANY") -> None:
-        self.name, self.port, self.ae_title = name, server.port, ae_title
-        self._server = server
-
-    def processes(self) -> Sequence[int]:
-        return (self._server.pid,)
-
-
-class _Ours(_Peer):
-    name = _OURS
-
-    def __init__(self, port: int, process: int) -> None:
-        self.port = port
-        self._process = process
-
-    def processes(self) -> Sequence[int]:
-        children = Path(f"/proc/{self._process}/task/{self._process}/children").read_text()
-        return (self._process, *map(int, children.split()))
-
-
 class _Sender:
-    """dcmtk's storescu. template: a Part 10 file and the place of its UIDs."""
+    """dcmtk's storescu, and images for it to send."""
 
     def __init__(self, folder: Path, template: _Template) -> None:
         self._folder = folder / "files"
@@ -218,7 +181,14 @@ class _Sender:
     def send(self, peer: _Peer, files: Sequence[Sequence[Path]]) -> _Took:
         count = sum(map(len, files))
         spent = peer.cpu_seconds()
-        command = [_binary("storescu"), "-R", "-aec", peer.ae_title, "127.0.0.1", str(peer.port)]
+        command = [
+            _binary("storescu"),
+            "-R",
+            "-aec",
+            peer.ae_title,
+            "127.0.0.1",
+            str(peer.server.port),
+        ]
         if self._template.is_jpeg:
             command.insert(1, "-xy")
         began = time.monotonic()
@@ -278,21 +248,11 @@ def _peers(scratch: Path) -> Iterator[list[_Peer]]:
 
 
 @contextmanager
-def _running(server: ServerProcess) -> Iterator[None]:
-    server.start()
-    try:
-        yield
-    finally:
-        server.kill()
-
-
-@contextmanager
 def _orthanc(folder: Path) -> Iterator[_Peer]:
     """Durable as it comes (``SyncStorageArea``), with threads for all senders."""
     folder.mkdir(parents=True)
-    server = Orthanc(folder, SyncStorageArea=True, DicomThreadsCount=16)
-    with _running(server):
-        yield _Server("Orthanc", server, server.ae_title)
+    with running(Orthanc(folder, SyncStorageArea=True, DicomThreadsCount=16)) as server:
+        yield _Peer("Orthanc", server, server.ae_title)
 
 
 @contextmanager
@@ -300,38 +260,30 @@ def _storescp(folder: Path) -> Iterator[_Peer]:
     folder.mkdir(parents=True)
     port = _free_port()
     command = [_binary("storescp"), "--fork", "-pdu", "131072", "+xa", "-od", str(folder)]
-    server = ServerProcess([*command, str(port)], port, folder)
-    with _running(server):
-        yield _Server("storescp --fork", server)
+    with running(ServerProcess([*command, str(port)], port, folder)) as server:
+        yield _Peer("storescp --fork", server)
 
 
 @contextmanager
 def _save_as(folder: Path) -> Iterator[_Peer]:
     folder.mkdir(parents=True)
     port = _free_port()
-    server = ServerProcess([sys.executable, str(_SAVE_AS), str(port), str(folder)], port, folder)
-    with _running(server):
-        yield _Server("pynetdicom, save_as", server)
+    command = [sys.executable, str(_SAVE_AS), str(port), str(folder)]
+    with running(ServerProcess(command, port, folder)) as server:
+        yield _Peer("pynetdicom, save_as", server)
 
 
 @contextmanager
-def _ours(folder: Path) -> Iterator[_Ours]:
+def _ours(folder: Path) -> Iterator[_Peer]:
     """The ingest process as it is deployed, with a broker whose messages nobody takes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "redis").mkdir()
-    broker = RedisServer(folder / "redis")
+    (folder / "redis").mkdir(parents=True)
     port, monitoring = _free_port(), _free_port()
     config = folder / "secondread.toml"
-    config.write_text(
-        f'data_dir = "{folder / "data"}"\nbroker.url = "{broker.url}"\n'
-        f"ingest.port = {port}\nmonitoring.ingest_port = {monitoring}\n"
-    )
     command = [sys.executable, "-m", "service.cli", "ingest", "--config", str(config)]
-    with _running(broker), (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            wait_until(lambda: is_healthy(f"http://127.0.0.1:{monitoring}/healthz"))
-            yield _Ours(port, process.pid)
-        finally:
-            process.terminate()
-            process.wait()
+    with running(RedisServer(folder / "redis")) as broker:
+        config.write_text(
+            f'data_dir = "{folder / "data"}"\nbroker.url = "{broker.url}"\n'
+            f"ingest.port = {port}\nmonitoring.ingest_port = {monitoring}\n"
+        )
+        with running(ServerProcess(command, port, folder)) as server:
+            yield _Peer(_OURS, server)

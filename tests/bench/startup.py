@@ -16,7 +16,7 @@ from service.journal.opening import open_journal
 from service.programs import Program, programs
 from service.supervisor import is_healthy
 from tests.bench.figure import Figure
-from tests.conftest import RedisServer, _free_port, wait_until
+from tests.conftest import RedisServer, _free_port, running, wait_until
 
 _TIMES, _QUICK_TIMES = 20, 3
 _STARTS, _QUICK_STARTS = 5, 1
@@ -66,9 +66,7 @@ def _seconds(command: list[str], times: int) -> float:
 def _programs(folder: Path, stack: ExitStack) -> list[Program]:
     """Of a service whose broker and journal are there."""
     (folder / "redis").mkdir()
-    broker = RedisServer(folder / "redis")
-    broker.start()
-    stack.callback(broker.kill)
+    broker = stack.enter_context(running(RedisServer(folder / "redis")))
     config = folder / "secondread.toml"
     ports = "\n".join(
         f"{name}_port = {_free_port()}" for name in ("ingest", "analysis", "delivery", "keeper")

@@ -23,7 +23,7 @@ from service.spool import Spool
 from service.supervisor import is_healthy
 from tests.bench.figure import Figure, Peer
 from tests.bench.scans import Scans
-from tests.conftest import RedisServer, _free_port, wait_until
+from tests.conftest import RedisServer, _free_port, running, wait_until
 
 _WORKERS, _QUICK_WORKERS = (1, 2, 4), (1, 2)
 _IMAGES, _QUICK_IMAGES = 60, 6
@@ -56,9 +56,7 @@ def _rate(folder: Path, workers: int, images: int) -> float:
     folder.mkdir(parents=True)
     with ExitStack() as stack:
         (folder / "redis").mkdir()
-        broker = RedisServer(folder / "redis")
-        broker.start()
-        stack.callback(broker.kill)
+        broker = stack.enter_context(running(RedisServer(folder / "redis")))
         config = folder / "secondread.toml"
         config.write_text(
             f'data_dir = "{folder / "data"}"\nlog_level = "ERROR"\n'

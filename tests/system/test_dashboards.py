@@ -14,7 +14,7 @@ import yaml
 
 from service.scu import send_files
 from service.supervisor import is_healthy
-from tests.conftest import REPOSITORY, ServerProcess, _binary, _free_port
+from tests.conftest import REPOSITORY, ServerProcess, _binary, _free_port, running
 from tests.system.conftest import PROCESSES
 
 FOLDER = REPOSITORY / "deploy" / "grafana"
@@ -75,11 +75,8 @@ def prometheus(
     service = shared_up(reference_model, destinations=[shared_orthanc])
     service.start()
     eventually(service.is_ready, 120)
-    server = Prometheus(
-        tmp_path_factory.mktemp("prometheus"), {name: service.ports[name] for name in PROCESSES}
-    )
-    try:
-        server.start()
+    ports = {name: service.ports[name] for name in PROCESSES}
+    with running(Prometheus(tmp_path_factory.mktemp("prometheus"), ports)) as server:
         eventually(server.is_ready, 30)
         eventually(lambda: len(server.query('up{job="secondread"} == 1')) == 4, 60)
         # A counter that is there before it rises, and rises while it is looked at.
@@ -88,8 +85,6 @@ def prometheus(
             send_files([image], service.peer, "SCANNER")
             eventually(lambda: service.is_final(image), 120)  # noqa: B023
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.mark.parametrize("expression", QUERIES)
