@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 
 from service.cli.app import COMMANDS
 from service.cli.lazy import load
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -62,6 +64,19 @@ def test_a_command_that_is_not_there_is_guessed(secondread) -> None:
     answer = secondread("statsu")
     assert answer.returncode == 2
     assert "Did you mean 'status'?" in answer.stderr
+
+
+PAGES = sorted([*(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_that_a_page_names_exist_with_their_options(page: Path) -> None:
+    for name, rest in re.findall(r"`(?:\S*/)?secondread ([a-z]+)([^`]*)`", page.read_text()):
+        command = load(name, COMMANDS[name])
+        if name == "model":
+            continue
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options, f"secondread {name}{rest}"
 
 
 def test_the_effective_configuration_is_toml_with_its_secrets_masked(secondread) -> None:
