@@ -33,12 +33,14 @@ from service.journal.records import (
     CommitmentJob,
     CommitmentRequest,
     DeliveryJob,
+    ImageFilter,
     ImageRow,
     ImageState,
     JournalCounts,
     KeptImage,
     Overdue,
     Parcels,
+    Position,
     Receipt,
     ReceivedImage,
     Reference,
@@ -398,10 +400,25 @@ class Journal:
         with self._database.reading() as connection:
             return reading.image_row(connection, key)
 
-    def images(self, limit: int = 100) -> list[ImageRow]:
-        """The newest first."""
+    def images(
+        self,
+        limit: int = 100,
+        chosen: ImageFilter | None = None,
+        after: Position | None = None,
+    ) -> list[ImageRow]:
+        """The newest first; ``after``: those that follow this one in the list."""
         with self._database.reading() as connection:
-            return reading.newest(connection, limit)
+            return reading.newest(connection, limit, chosen or ImageFilter(), after)
+
+    def keys_of_study(self, study_instance_uid: str) -> list[str]:
+        """Every content of every image, in the order of reception."""
+        with self._database.reading() as connection:
+            return reading.keys_of_study(connection, study_instance_uid)
+
+    def scanners(self, within: timedelta) -> list[str]:
+        """Calling AE titles that have sent images lately, sorted."""
+        with self._database.reading() as connection:
+            return reading.scanners(connection, self._clock() - within)
 
     def delivery_errors(self) -> dict[str, str]:
         """By destination with deliveries that failed and are unfinished: the newest one's error."""

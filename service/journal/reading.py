@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, Text, cast, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from service.journal import jobs, tally
 from service.journal.database import batches
@@ -16,9 +28,11 @@ from service.journal.records import (
     AnalysisOutcome,
     DeliveryRow,
     DeliveryState,
+    ImageFilter,
     ImageRow,
     ImageState,
     JournalCounts,
+    Position,
     ResultRow,
     Stage,
     StudyState,
@@ -93,9 +107,50 @@ def image_row(connection: Connection, key: str) -> ImageRow | None:
     return rows[0] if rows else None
 
 
-def newest(connection: Connection, limit: int) -> list[ImageRow]:
+def newest(
+    connection: Connection, limit: int, chosen: ImageFilter, after: Position | None
+) -> list[ImageRow]:
     query = select(image).order_by(image.c.received_at.desc(), image.c.key)
+    for condition in _conditions(chosen):
+        query = query.where(condition)
+    if chosen.decision is not None or chosen.unlike_training is not None:
+        query = query.join(result, result.c.parcel == image.c.parcel)
+    if after is not None:
+        moment, key = after
+        query = query.where(
+            or_(
+                image.c.received_at < moment,
+                and_(image.c.received_at == moment, image.c.key > key),
+            )
+        )
     return _images(connection, query.limit(limit))
+
+
+def _conditions(chosen: ImageFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.state is not None:
+        yield image.c.state == chosen.state
+    if chosen.decision is not None:
+        yield result.c.decision == chosen.decision
+    if chosen.unlike_training is not None:
+        yield result.c.unlike_training.is_(chosen.unlike_training)
+    if chosen.scanner is not None:
+        yield image.c.calling_ae_title == chosen.scanner
+    if chosen.since is not None:
+        yield image.c.received_at >= chosen.since
+    if chosen.until is not None:
+        yield image.c.received_at < chosen.until
+    if chosen.key_prefix is not None:
+        yield image.c.key.startswith(chosen.key_prefix, autoescape=True)
+
+
+def keys_of_study(connection: Connection, study_instance_uid: str) -> list[str]:
+    query = select(image.c.key).where(image.c.study_instance_uid == study_instance_uid)
+    return list(connection.execute(query.order_by(image.c.received_at, image.c.key)).scalars())
+
+
+def scanners(connection: Connection, since: datetime) -> list[str]:
+    query = select(image.c.calling_ae_title).distinct().where(image.c.received_at >= since)
+    return sorted(connection.execute(query).scalars())
 
 
 def _images(connection: Connection, query: Select[Any]) -> list[ImageRow]:
@@ -123,6 +178,7 @@ def _image(
         sop_instance_uid=row.sop_instance_uid,
         sop_class_uid=row.sop_class_uid,
         transfer_syntax_uid=row.transfer_syntax_uid,
+        calling_ae_title=row.calling_ae_title,
         study_instance_uid=row.study_instance_uid,
         revision=row.revision,
         edition=row.edition,
@@ -172,6 +228,7 @@ def _delivery(row: Row[Any]) -> DeliveryRow:
         state=row.state,
         attempts=row.attempts,
         last_error=row.last_error,
+        created_at=row.created_at,
         next_attempt_at=row.available_at if waits else None,
         delivered_at=row.delivered_at,
     )

@@ -277,6 +277,7 @@ class DeliveryRow:
     state: DeliveryState
     attempts: int
     last_error: str | None
+    created_at: datetime
     next_attempt_at: datetime | None
     delivered_at: datetime | None
 
@@ -290,8 +291,9 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One image as ``status``, the summary and the tests read it.
+    """One image as ``status``, the web page, the summary and the tests read it.
 
+    calling_ae_title: of the scanner that sent it.
     edition: how often its result was replaced. parcel: the folder of its result, None without.
     results: of all editions, the newest last. deliveries: of all editions.
     ignored_reason: reason code of an IGNORED image, see ReceivedImage.
@@ -301,6 +303,7 @@ class ImageRow:
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
+    calling_ae_title: str
     study_instance_uid: str | None
     revision: int
     edition: int
@@ -321,6 +324,30 @@ class ImageRow:
     def outcome(self) -> AnalysisOutcome | None:
         """What holds: that of the newest edition."""
         return self.results[-1].outcome if self.results else None
+
+
+@dataclass(frozen=True)
+class ImageFilter:
+    """Which images are listed; what is None chooses all.
+
+    decision: of the result that holds, malignant or benign.
+    unlike_training: flagged by the model's gate.
+    scanner: calling AE title.
+    since, until: of the reception, ``until`` itself excluded.
+    key_prefix: what the key begins with.
+    """
+
+    state: ImageState | None = None
+    decision: str | None = None
+    unlike_training: bool | None = None
+    scanner: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    key_prefix: str | None = None
+
+
+Position = tuple[datetime, str]
+"""Where a list goes on: reception and key of the last image that was shown."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""What an operator may order for an image, by command or on the web page; each is audited."""
+
+from __future__ import annotations
+
+from dicom_sr.rejection_note import RejectionReason
+from service.analysis.model_package import load_model_package
+from service.audit.messages import instances_updated
+from service.audit.trail import AuditTrail
+from service.config import Settings
+from service.journal.journal import Journal
+from service.journal.records import ImageRow, ImageState
+from service.results import InvalidObject, parcels_for
+from service.spool import Spool
+from service.withdrawal import NothingToWithdraw, Withdrawal
+
+
+class NotDone(Exception):
+    """The order does not fit the image as it is now; the text says why."""
+
+
+class Orders:
+    """Orders of one person. What they change is taken up by the keeper at its next look.
+
+    user: his name in the audit trail.
+    Every method raises JournalError if the journal cannot be used.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal, trail: AuditTrail, user: str) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._trail = trail
+        self._user = user
+
+    def replay(self, row: ImageRow) -> None:
+        """Put an image that failed back to work. Raises NotDone."""
+        if not self._journal.replay([row.key]):
+            raise NotDone("it has not failed")
+        self._record(row, "replay")
+
+    def replay_all(self) -> int:
+        """All failed images and summaries; how many they were."""
+        count = self._journal.replay_summaries()
+        while replayed := self._journal.replay(self._journal.keys_in(ImageState.FAILED)):
+            count += replayed
+        return count
+
+    def report(self, row: ImageRow) -> None:
+        """Send the report of an image that was not analysed, if it was kept back.
+
+        Raises NotDone.
+        """
+        outcome = row.outcome
+        if row.state is not ImageState.NOT_ANALYSABLE or outcome is None or row.deliveries:
+            raise NotDone("it has no report that was kept back")
+        parcels = parcels_for(self._settings.destinations, outcome.objects)
+        if not parcels:
+            raise NotDone("no destination gets reports")
+        self._journal.deliver(row, parcels)
+        self._record(row, "report")
+
+    def reanalyse(self, row: ImageRow) -> None:
+        """Analyse it again with the model that is configured now.
+
+        Raises NotDone, also if this model has said it already; ModelPackageError.
+        """
+        outcome = row.outcome
+        if outcome is None:
+            raise NotDone("it has no result that could be replaced")
+        manifest = load_model_package(self._settings.analysis.model).manifest
+        threshold = manifest.threshold_of(self._settings.analysis.operating_point)
+        same_model = outcome.model_sha256 == manifest.sha256
+        same_point = outcome.threshold in (None, threshold)
+        if same_model and same_point and outcome.state is not ImageState.WITHDRAWN:
+            raise NotDone("this model has said it already")
+        if not self._journal.ask_again(row.key):
+            raise NotDone("it is at work, or has failed")
+        self._record(row, "reanalyse")
+
+    def withdraw(self, row: ImageRow, reason: RejectionReason, words: str) -> None:
+        """Take its results back, see ``Withdrawal``.
+
+        words: why, for the reader in the PACS.
+        Raises NotDone, or OSError where the spool lacks a file.
+        """
+        if not words.strip():
+            raise NotDone("say why")
+        spool = Spool(self._settings.spool_dir)
+        try:
+            Withdrawal(self._settings, spool, self._journal).withdraw(row, reason, words.strip())
+        except (NothingToWithdraw, InvalidObject) as error:
+            raise NotDone(f"not withdrawn: {error}") from error
+        self._record(row, "withdraw")
+
+    def _record(self, row: ImageRow, order: str) -> None:
+        image = (row.sop_class_uid, row.sop_instance_uid)
+        self._trail.write(instances_updated(self._user, row.study_instance_uid, [image], order))
