@@ -38,6 +38,7 @@ from service.destination import (
     Section,
 )
 from service.ingest.settings import IngestSettings
+from service.web.settings import WebSettings
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 
@@ -213,6 +214,7 @@ class MonitoringSettings(Section):
     analysis_port: int = Field(default=9109, ge=0, le=65535)
     delivery_port: int = Field(default=9110, ge=0, le=65535)
     keeper_port: int = Field(default=9111, ge=0, le=65535)
+    web_port: int = Field(default=9112, ge=0, le=65535)
     silent_seconds: Seconds = 60
 
 
@@ -269,6 +271,7 @@ class Settings(BaseSettings):
     keeper: KeeperSettings = KeeperSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     audit: AuditSettings = AuditSettings()
+    web: WebSettings = WebSettings()
 
     @field_validator("destinations")
     @classmethod
@@ -319,6 +322,11 @@ class Settings(BaseSettings):
         return self.data_dir / "audit"
 
     @property
+    def accounts_file(self) -> Path:
+        """Local accounts of the web page."""
+        return self.web.accounts_file or self.data_dir / "accounts.json"
+
+    @property
     def journal_url(self) -> str:
         """SQLAlchemy URL of the journal."""
         return _url(self.journal) or (f"sqlite:///{self.data_dir.resolve() / 'journal.sqlite3'}")
@@ -340,6 +348,9 @@ class Settings(BaseSettings):
         files += [peer.commitment_tls.key for peer in self.ingest.peers if peer.commitment_tls]
         if self.audit.syslog is not None:
             files.append(self.audit.syslog.tls.key)
+        files.append(self.accounts_file)
+        files.append(self.web.tls.key if self.web.tls else None)
+        files.append(self.web.oidc.client_secret_file if self.web.oidc else None)
         for destination in self.destinations:
             files += destination.secret_files()
         return [path for path in files if path is not None]

@@ -20,6 +20,7 @@ from pydicom.filereader import read_file_meta_info
 from service.config import Settings, load_settings
 from service.journal.journal import Journal
 from service.journal.records import ImageRow, ImageState, Stage
+from service.programs import PORT_KEYS
 from service.results import PICTURE_FILE, SUMMARY_FILE
 from service.scu import Peer, SendOutcome, send_files
 from service.sop_classes import ANALYSED
@@ -209,7 +210,7 @@ def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[D
     """Start everything, and leave no process, port or temporary file when the block ends."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secondread-")))
-        archive_port, ingest_port, broker_port = _free_ports(3)
+        archive_port, ingest_port, broker_port, web_port = _free_ports(4)
         config = scratch / "secondread.toml"
         config.write_text(
             f"data_dir = {json.dumps(str(scratch / 'data'))}\n"
@@ -217,7 +218,8 @@ def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[D
             f"[ingest]\nport = {ingest_port}\nlow_water_bytes = 0\n"
             f"[broker]\nembedded_port = {broker_port}\n"
             "[monitoring]\n"
-            "ingest_port = 0\nanalysis_port = 0\ndelivery_port = 0\nkeeper_port = 0\n"
+            + "".join(f"{key} = 0\n" for key in PORT_KEYS.values())
+            + f"[web]\nport = {web_port}\n"
             f"[results]\nquiet_seconds = {_QUIET_SECONDS}\n"
             "[[destinations]]\n"
             f'name = "demo-pacs"\nhost = "127.0.0.1"\nport = {archive_port}\n'

@@ -58,7 +58,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         advice = "name your PACS under [[destinations]]"
         yield Finding("destinations", False, "there are none: results go nowhere", advice)
     for destination in settings.destinations:
-        yield _destination(destination, settings)
+        yield look_at(destination, settings)
 
 
 def _configuration(settings: Settings) -> Finding:
@@ -165,7 +165,8 @@ def _validator(settings: Settings) -> Finding:
     return Finding("dciodvfy", True, "it is installed")
 
 
-def _destination(destination: Destination, settings: Settings) -> Finding:
+def look_at(destination: Destination, settings: Settings) -> Finding:
+    """Whether a destination is there."""
     subject = f"destination {destination.name}"
     if not isinstance(destination, DimseDestination):
         return _web_destination(subject, str(destination.url))

@@ -18,6 +18,7 @@ PORT_KEYS = {
     "analysis": "analysis_port",
     "delivery": "delivery_port",
     "keeper": "keeper_port",
+    "web": "web_port",
 }
 """By process, its key in ``MonitoringSettings``."""
 
@@ -36,6 +37,7 @@ def listeners(settings: Settings) -> list[Listener]:
     """Every port of the service on this machine."""
     ingest = settings.ingest
     found = [Listener("C-STORE and C-ECHO", "ingest.port", ingest.host, ingest.port)]
+    found.append(Listener("web page", "web.port", settings.web.host, settings.web.port))
     if settings.embedded_broker:
         port = settings.broker.embedded_port
         found.append(Listener("embedded broker", "broker.embedded_port", "127.0.0.1", port))
@@ -44,6 +46,16 @@ def listeners(settings: Settings) -> list[Listener]:
         host = settings.monitoring.host
         found.append(Listener(f"metrics of {process}", f"monitoring.{key}", host, port))
     return found
+
+
+def health_urls(settings: Settings) -> dict[str, str]:
+    """By process, where it says whether it works."""
+    host = settings.monitoring.host
+    here = "127.0.0.1" if host in ("", "0.0.0.0") else host  # noqa: S104 asks, does not bind
+    return {
+        process: f"http://{here}:{getattr(settings.monitoring, key)}/healthz"
+        for process, key in PORT_KEYS.items()
+    }
 
 
 def broker_program(settings: Settings) -> Program:
@@ -55,18 +67,18 @@ def broker_program(settings: Settings) -> Program:
 def programs(settings: Settings, config_path: Path | None) -> list[list[Program]]:
     """Our processes in the order in which they end; those of one list end together.
 
-    First nothing new comes in, then the workers finish what they hold, then the keeper goes.
+    First nothing new comes in, then the workers finish what they hold, then keeper and web go.
     """
     config = ("--config", str(config_path.resolve())) if config_path else ()
 
+    urls = health_urls(settings)
+
     def program(name: str, arguments: tuple[str, ...], stop_seconds: float) -> Program:
-        host, port = settings.monitoring.host, getattr(settings.monitoring, PORT_KEYS[name])
-        here = "127.0.0.1" if host in ("", "0.0.0.0") else host  # noqa: S104 asks, does not bind
         return Program(
             name=name,
             command=(sys.executable, "-P", "-m", "service.cli", *arguments, *config),
             stop_seconds=stop_seconds,
-            health_url=f"http://{here}:{port}/healthz",
+            health_url=urls[name],
         )
 
     drain = settings.ingest.drain_seconds + 5
@@ -76,5 +88,8 @@ def programs(settings: Settings, config_path: Path | None) -> list[list[Program]
             program(stage, ("worker", "--queue", stage), _WORKER_STOP_SECONDS)
             for stage in ("analysis", "delivery")
         ],
-        [program("keeper", ("keeper",), _OTHER_STOP_SECONDS)],
+        [
+            program("keeper", ("keeper",), _OTHER_STOP_SECONDS),
+            program("web", ("web",), _OTHER_STOP_SECONDS),
+        ],
     ]

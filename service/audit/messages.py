@@ -26,6 +26,8 @@ _TRANSFERRED = ("110104", "DICOM Instances Transferred")
 _ACTIVITY = ("110100", "Application Activity")
 _ACCESSED = ("110103", "DICOM Instances Accessed")
 _ALERT = ("110113", "Security Alert")
+_LOGIN = ("110114", "User Authentication")
+_LOGGED_IN, _LOGGED_OUT = ("110122", "Login"), ("110123", "Logout")
 _START, _STOP = ("110120", "Application Start"), ("110121", "Application Stop")
 _NODE_AUTHENTICATION = ("110126", "Node Authentication")
 _APPLICATION = ("110150", "Application")
@@ -88,13 +90,41 @@ def instances_transferred(
 def instances_updated(
     user: str, study_instance_uid: str | None, references: Sequence[Reference], description: str
 ) -> Message:
-    """Somebody has ordered that what we say of an image be replaced or withdrawn.
+    """Somebody has ordered that what we say of an image be sent, replaced or withdrawn.
 
-    user: his login on this machine. references: the images. description: which order it was.
+    user: his login on this machine, or his account on the web page. references: the images.
+    description: which order it was.
     """
-    person = {"UserID": user, "UserIsRequestor": "true"}
+    person = _person(user)
     event = _event(_ACCESSED, "U", Outcome.SUCCESS, description)
     return _message(event, [person], _study(study_instance_uid, references))
+
+
+def instances_viewed(
+    user: str, address: str, study_instance_uid: str | None, reference: Reference
+) -> Message:
+    """Somebody was shown an image, or our picture of it.
+
+    user: his account. address: of his machine. reference: the image.
+    """
+    event = _event(_ACCESSED, "R", Outcome.SUCCESS, "")
+    return _message(event, [_person(user, address)], _study(study_instance_uid, [reference]))
+
+
+def user_login(
+    user: str,
+    address: str,
+    *,
+    logged_in: bool,
+    outcome: Outcome = Outcome.SUCCESS,
+    description: str = "",
+) -> Message:
+    """Somebody has logged in, or has tried to, or has logged out.
+
+    user: the name that he gave. address: of his machine.
+    """
+    kind = _LOGGED_IN if logged_in else _LOGGED_OUT
+    return _message(_event(_LOGIN, "E", outcome, description, kind), [_person(user, address)])
 
 
 def application_activity(process: str, *, started: bool) -> Message:
@@ -176,6 +206,14 @@ def _event(
     if description:
         event["EventOutcomeDescription"] = {_TEXT: description}
     return event
+
+
+def _person(user: str, address: str = "") -> Message:
+    person = {"UserID": user, "UserIsRequestor": "true"}
+    if address:
+        person["NetworkAccessPointID"] = address
+        person["NetworkAccessPointTypeCode"] = _kind_of(address)
+    return person
 
 
 def _participant(node: Node, role: tuple[str, str], *, is_requestor: bool) -> Message:

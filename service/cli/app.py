@@ -33,10 +33,17 @@ COMMANDS = {
         "service.cli.processes:keeper",
         "Run the keeper: it brings lost jobs back, and measures queues and disk.",
     ),
+    "web": Command(
+        "service.cli.processes:web",
+        "Run the web page and the REST API: they show images and results, and take orders.",
+    ),
+    "account": Command(
+        "service.cli.account:account_app",
+        "Accounts of the web page, and tokens for its REST API.",
+    ),
     "status": Command(
         "service.cli.status:status",
-        "Show images and studies by state, what waits, deliveries with their last errors, new"
-        " images.",
+        "Show what is wrong, images and studies by state, what waits, destinations, new images.",
     ),
     "doctor": Command(
         "service.cli.doctor:doctor",

@@ -1,4 +1,4 @@
-"""``secondread up | ingest | worker | keeper``: the service, whole or in parts."""
+"""``secondread up | ingest | worker | keeper | web``: the service, whole or in parts."""
 
 from __future__ import annotations
 
@@ -82,6 +82,13 @@ def keeper(config: ConfigFile = None) -> None:
     from service import keeper as process
 
     raise typer.Exit(process.run(_settings(config, "keeper")))
+
+
+def web(config: ConfigFile = None) -> None:
+    """Run the web page and the REST API: they show images and results, and take orders."""
+    from service.web import process
+
+    raise typer.Exit(process.run(_settings(config, "web")))
 
 
 def _settings(config: Path | None, role: str) -> Settings:

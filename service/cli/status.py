@@ -4,148 +4,116 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 
 from service.cli.options import ConfigFile
-from service.config import ConfigurationError, load_settings
+from service.config import ConfigurationError, Settings, load_settings
 from service.journal.journal import Journal, JournalError
-from service.journal.records import (
-    DeliveryState,
-    ImageRow,
-    ImageState,
-    JournalCounts,
-    StudyState,
-)
+from service.journal.records import DeliveryState, ImageRow, ImageState
+from service.programs import health_urls
+from service.supervisor import is_healthy
+from service.views import DestinationView, ImageBrief, StatusView
 
 _NEWEST = 20
+_LATE_SECONDS = 300.0
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Show images and studies by state, what waits, deliveries with their last errors, new images.
+    """Show what is wrong, images and studies by state, what waits, destinations, new images.
 
     Exit code 0, 1 if anything has failed, 2 if configuration or journal cannot be used.
     """
     try:
-        with closing(Journal(load_settings(config).journal_url)) as journal:
+        settings = load_settings(config)
+        with closing(Journal(settings.journal_url)) as journal:
             journal.check()
-            counts = journal.counts()
-            errors = journal.delivery_errors()
+            view = StatusView.of(journal.counts(), journal.delivery_errors())
             newest = journal.images(_NEWEST)
     except (ConfigurationError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    processes = {name: is_healthy(url) for name, url in health_urls(settings).items()}
     if as_json:
-        typer.echo(json.dumps(_plain(counts, errors, newest), indent=2))
+        told = view.model_dump(mode="json")
+        told["processes"] = processes
+        told["newest"] = [ImageBrief.of(row).model_dump(mode="json") for row in newest]
+        typer.echo(json.dumps(told, indent=2))
     else:
-        Console().print(_tables(counts, errors, newest))
-    if _anything_failed(counts):
+        Console().print(Group(_glance(settings, view, processes), *_tables(view, newest)))
+    if view.anything_failed:
         raise typer.Exit(1)
 
 
-def _anything_failed(counts: JournalCounts) -> bool:
-    """An image, a summary, or the delivery of one."""
-    return bool(
-        counts.images[ImageState.FAILED]
-        or counts.studies[StudyState.FAILED]
-        or any(
-            number
-            for (_, state), number in counts.deliveries.items()
-            if state is DeliveryState.FAILED
-        )
-    )
+def _glance(settings: Settings, view: StatusView, processes: dict[str, bool]) -> str:
+    """The answer to "is it all right?", a line for each thing that is not."""
+    silent = [name for name, good in processes.items() if not good]
+    lines = []
+    if len(silent) == len(processes):
+        lines.append("[red]✗[/] nothing runs on this machine: start `secondread up`")
+    elif silent:
+        lines.append(f"[red]✗[/] does not answer on this machine: {', '.join(silent)}")
+    if number := view.images[ImageState.FAILED]:
+        lines.append(f"[red]✗[/] {number} images have failed: `secondread replay --failed`")
+    if view.oldest_image_seconds > _LATE_SECONDS:
+        minutes = view.oldest_image_seconds / 60
+        lines.append(f"[yellow]![/] an image has waited for its result for {minutes:.0f} min")
+    for name, destination in view.deliveries.items():
+        if destination.failed:
+            lines.append(f"[red]✗[/] {name} has refused {destination.failed} for good")
+        late = destination.oldest_seconds > _LATE_SECONDS
+        if destination.pending and (late or destination.last_error):
+            error = escape(destination.last_error or "no error")
+            lines.append(f"[yellow]![/] {name}: {destination.pending} wait ({error})")
+    if not settings.destinations:
+        lines.append("[yellow]![/] no destination is configured: results stay here")
+    return "\n".join(lines or ["[green]✓[/] all is well"]) + "\n"
 
 
-def _plain(counts: JournalCounts, errors: dict[str, str], newest: list[ImageRow]) -> dict[str, Any]:
-    return {
-        "images": counts.images,
-        "studies": counts.studies,
-        "not_analysable": counts.not_analysable,
-        "waiting": {
-            stage: {
-                "jobs": number,
-                "oldest_seconds": round(counts.oldest_waiting_seconds[stage], 1),
-            }
-            for stage, number in counts.waiting.items()
-        },
-        "deliveries": {
-            destination: {
-                **{state: counts.deliveries[destination, state] for state in DeliveryState},
-                "last_error": errors.get(destination),
-            }
-            for destination in _destinations(counts)
-        },
-        "newest": [
-            {
-                "key": image.key,
-                "received_at": image.received_at.isoformat(),
-                "state": image.state,
-                "probability_malignant": image.outcome and image.outcome.probability_malignant,
-                "decision": image.outcome and image.outcome.decision,
-                "unlike_training": bool(image.outcome and image.outcome.unlike_training),
-                "reason": _reason(image),
-                "last_error": _error(image),
-            }
-            for image in newest
-        ],
-    }
-
-
-def _tables(counts: JournalCounts, errors: dict[str, str], newest: list[ImageRow]) -> Group:
+def _tables(view: StatusView, newest: list[ImageRow]) -> list[Table]:
     images = Table("state", "images", title="Images", title_justify="left")
-    for state, number in counts.images.items():
+    for state, number in view.images.items():
         images.add_row(state, str(number), style="red" if _bad(state, number) else None)
-    for reason, number in sorted(counts.not_analysable.items()):
+    for reason, number in sorted(view.not_analysable.items()):
         images.add_row(f"  not analysable: {reason}", str(number), style="dim")
-
-    if any(counts.studies.values()):
-        for study_state, number in counts.studies.items():
+    if any(view.studies.values()):
+        for study_state, number in view.studies.items():
             images.add_row(f"  studies {study_state}", str(number), style="dim")
 
     waiting = Table("stage", "jobs", "oldest", title="Waiting", title_justify="left")
-    for stage, number in counts.waiting.items():
-        waiting.add_row(stage, str(number), f"{counts.oldest_waiting_seconds[stage]:.0f} s")
+    for stage, each in view.waiting.items():
+        waiting.add_row(stage, str(each.jobs), f"{each.oldest_seconds:.0f} s")
 
     deliveries = Table(
         "destination", *DeliveryState, "last error", title="Deliveries", title_justify="left"
     )
-    for destination in _destinations(counts):
-        numbers = [str(counts.deliveries[destination, state]) for state in DeliveryState]
-        deliveries.add_row(destination, *numbers, errors.get(destination, ""))
+    for name, destination in view.deliveries.items():
+        deliveries.add_row(name, *_numbers(destination), destination.last_error or "")
 
     table = Table("key", "state", "score", "reason", title="Newest images", title_justify="left")
-    for image in newest:
-        table.add_row(image.key, image.state, _score(image), _reason(image) or _error(image) or "")
-    return Group(images, waiting, deliveries, table)
+    for image in map(ImageBrief.of, newest):
+        why = image.reason or image.last_error or ""
+        table.add_row(image.key, image.state, _score(image), why)
+    return [images, waiting, deliveries, table]
 
 
-def _destinations(counts: JournalCounts) -> list[str]:
-    return sorted({destination for destination, _ in counts.deliveries})
+def _numbers(destination: DestinationView) -> list[str]:
+    return [str(getattr(destination, state)) for state in DeliveryState]
 
 
 def _bad(state: ImageState, number: int) -> bool:
     return state is ImageState.FAILED and number > 0
 
 
-def _score(image: ImageRow) -> str:
-    if image.outcome is None or image.outcome.probability_malignant is None:
+def _score(image: ImageBrief) -> str:
+    if image.probability_malignant is None:
         return ""
-    doubt = ", unlike training" if image.outcome.unlike_training else ""
-    return f"{image.outcome.probability_malignant:.3f} {image.outcome.decision}{doubt}"
-
-
-def _reason(image: ImageRow) -> str | None:
-    """Why there is no score: the reason code of an image that was ignored or not analysable."""
-    return image.ignored_reason or (image.outcome.reason if image.outcome else None)
-
-
-def _error(image: ImageRow) -> str | None:
-    """The image's own last error, or else that of a delivery which is not done."""
-    errors = [delivery.last_error for delivery in image.deliveries]
-    return image.last_error or next((error for error in errors if error), None)
+    doubt = ", unlike training" if image.unlike_training else ""
+    return f"{image.probability_malignant:.3f} {image.decision}{doubt}"

@@ -415,6 +415,11 @@ class Journal:
         with self._database.reading() as connection:
             return reading.keys_of_study(connection, study_instance_uid)
 
+    def uid_of(self, matches: Callable[[str], bool]) -> str | None:
+        """The first SOP or Study Instance UID that ``matches``; it looks at every one."""
+        with self._database.reading() as connection:
+            return reading.uid_of(connection, matches)
+
     def scanners(self, within: timedelta) -> list[str]:
         """Calling AE titles that have sent images lately, sorted."""
         with self._database.reading() as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -141,6 +141,16 @@ def _conditions(chosen: ImageFilter) -> Iterator[ColumnElement[bool]]:
         yield image.c.received_at < chosen.until
     if chosen.key_prefix is not None:
         yield image.c.key.startswith(chosen.key_prefix, autoescape=True)
+
+
+def uid_of(connection: Connection, matches: Callable[[str], bool]) -> str | None:
+    """Read through the whole table: it is asked seldom, and by people."""
+    query = select(image.c.sop_instance_uid, image.c.study_instance_uid)
+    for row in connection.execution_options(yield_per=1000).execute(query):
+        for uid in row:
+            if uid is not None and matches(uid):
+                return str(uid)
+    return None
 
 
 def keys_of_study(connection: Connection, study_instance_uid: str) -> list[str]:

@@ -143,6 +143,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.logins = Counter(
+            "secondread_logins",
+            "Logins on the web page (succeeded, failed; locked: tries during a lock-out)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.swept = Counter(
             "secondread_swept",
             "What a crash left in the spool (adopted, removed, unreadable)",
@@ -205,6 +211,7 @@ class Metrics:
             (self.commitment_requests, "accepted refused"),
             (self.commitment_reports, "sent retry failed"),
             (self.audit_messages, "written failed forwarded waiting unreadable"),
+            (self.logins, "succeeded failed locked"),
             (self.swept, "adopted removed unreadable"),
             (self.republished, " ".join(Stage)),
         )

@@ -213,6 +213,7 @@ def _service(folder: Path, **ingest: int) -> Iterator[Service]:
         lines = [f'data_dir = "{folder / "data"}"', 'log_level = "ERROR"', "[ingest]"]
         lines += [f"{key} = {value}" for key, value in (values | ingest).items()]
         lines += ["[broker]", f"embedded_port = {_free_port()}"]
+        lines += ["[web]", f"port = {_free_port()}"]
         lines += ["[monitoring]", *(f"{part}_port = 0" for part in _PARTS)]
         lines += ["[analysis]", f'model = "{model}"', "threads = 1"]
         lines += ["[results]", "quiet_seconds = 2"]
@@ -228,4 +229,4 @@ def _service(folder: Path, **ingest: int) -> Iterator[Service]:
         yield Service(settings, journal)
 
 
-_PARTS = ("ingest", "analysis", "delivery", "keeper")
+_PARTS = ("ingest", "analysis", "delivery", "keeper", "web")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.config import Settings
 from service.journal.opening import open_journal
-from service.programs import Program, programs
+from service.programs import PORT_KEYS, Program, programs
 from service.supervisor import is_healthy
 from tests.bench.figure import Figure
 from tests.conftest import RedisServer, _free_port, running, wait_until
@@ -68,12 +68,10 @@ def _programs(folder: Path, stack: ExitStack) -> list[Program]:
     (folder / "redis").mkdir()
     broker = stack.enter_context(running(RedisServer(folder / "redis")))
     config = folder / "secondread.toml"
-    ports = "\n".join(
-        f"{name}_port = {_free_port()}" for name in ("ingest", "analysis", "delivery", "keeper")
-    )
+    ports = "\n".join(f"{key} = {_free_port()}" for key in PORT_KEYS.values())
     config.write_text(
         f'data_dir = "{folder / "data"}"\n[broker]\nurl = "{broker.url}"\n'
-        f"[ingest]\nport = {_free_port()}\n[monitoring]\n{ports}\n"
+        f"[ingest]\nport = {_free_port()}\n[web]\nport = {_free_port()}\n[monitoring]\n{ports}\n"
     )
     settings = Settings.model_validate(tomllib.loads(config.read_text()))
     settings.data_dir.mkdir()

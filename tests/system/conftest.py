@@ -32,7 +32,7 @@ from service.journal.records import ImageRow, ImageState
 from service.scu import Peer
 from service.spool import Spool
 
-PROCESSES = ("ingest", "analysis", "delivery", "keeper")
+PROCESSES = ("ingest", "analysis", "delivery", "keeper", "web")
 FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
 
 
@@ -54,7 +54,7 @@ class Up:
         extra: Sequence[str] = (),
         quiet_seconds: float = 3600,
     ) -> None:
-        self.ports = {name: free_port() for name in ("dicom", "broker", *PROCESSES)}
+        self.ports = {name: free_port() for name in ("dicom", "broker", "page", *PROCESSES)}
         self.output = folder / "output"
         self.data_dir = folder / "data"
         self.spool = Spool(self.data_dir / "spool")
@@ -66,6 +66,7 @@ class Up:
             "ingest.low_water_bytes = 0",
             f"results.quiet_seconds = {quiet_seconds}",
             f"broker.embedded_port = {self.ports['broker']}",
+            f"web.port = {self.ports['page']}",
             f'analysis.model = "{model}"',
             *(f"monitoring.{name}_port = {self.ports[name]}" for name in PROCESSES),
             *extra,

@@ -41,7 +41,7 @@ SECONDS = 180
 BREAST = "breast/uta4_p1_d045f565_IM128.dcm"
 JPEG_XL = "dcm4che__will-jxl.dcm"
 MADE_EXPLICIT_BY_DCMTK = {ImplicitVRLittleEndian, ExplicitVRBigEndian}
-PROCESSES = ("ingest", "analysis", "delivery", "keeper")
+PROCESSES = ("ingest", "analysis", "delivery", "keeper", "web")
 
 
 @dataclass

@@ -1,0 +1,73 @@
+"""What the page's handlers work with, and how they get at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.analysis.model_package import Manifest, ModelPackageError, load_model_package
+from service.audit.messages import instances_viewed
+from service.audit.trail import AuditTrail
+from service.config import Settings
+from service.journal.journal import Journal
+from service.journal.records import ImageRow
+from service.orders import Orders
+from service.web.gate import Gate, Visitor, address_of
+from service.web.oidc import OidcLogin
+from service.web.pictures import Pictures
+
+
+class NotThere(Exception):
+    """What was asked for does not exist; the text says what."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """oidc: None without OpenID Connect."""
+
+    settings: Settings
+    journal: Journal
+    pictures: Pictures
+    trail: AuditTrail
+    gate: Gate
+    oidc: OidcLogin | None
+
+    def image(self, key: str) -> ImageRow:
+        """Raises NotThere."""
+        row = self.journal.image(key)
+        if row is None:
+            raise NotThere("no such image in the journal")
+        return row
+
+    def orders_of(self, visitor: Visitor) -> Orders:
+        return Orders(self.settings, self.journal, self.trail, visitor.name)
+
+    def record_view(self, request: Request, visitor: Visitor, row: ImageRow) -> None:
+        """In the audit trail, before a picture leaves."""
+        reference = (row.sop_class_uid, row.sop_instance_uid)
+        self.trail.write(
+            instances_viewed(visitor.name, address_of(request), row.study_instance_uid, reference)
+        )
+
+    def manifest(self) -> Manifest:
+        """Of the configured model package. Raises NotThere with what is wrong with it."""
+        try:
+            return load_model_package(self.settings.analysis.model).manifest
+        except ModelPackageError as error:
+            raise NotThere(str(error)) from error
+
+
+def site_of(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Raises NotLoggedIn."""
+    return site_of(request).gate.visitor(request)
+
+
+TheSite = Annotated[Site, Depends(site_of)]
+AVisitor = Annotated[Visitor, Depends(visitor_of)]
