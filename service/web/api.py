@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from dicom_sr.rejection_note import RejectionReason
@@ -69,10 +69,16 @@ _Answers = dict[int | str, dict[str, Any]]
 
 
 def _problem(text: str) -> dict[str, Any]:
-    return {"model": Problem, "description": text}
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {"description": text, "content": content}
 
 
 NOT_LOGGED_IN: _Answers = {401: _problem("No API token, or one that is not known")}
+NOT_UNDERSTOOD: _Answers = {
+    400: _problem("The body is no text"),
+    413: {"description": "The body is too large", "content": {"text/plain": {}}},
+    422: _problem("The request is not as described"),
+}
 NOT_THERE: _Answers = {404: _problem("There is no such image, or no such picture of it")}
 REFUSED: _Answers = {
     403: _problem("Only operators may do that"),
@@ -80,12 +86,25 @@ REFUSED: _Answers = {
 }
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-Moment = Annotated[AwareDatetime, AfterValidator(lambda at: min(max(at, _EARLIEST), _LATEST))]
+
+
+def _no_number(value: object) -> object:
+    """Which pydantic would take for seconds since 1970, while the description says date-time."""
+    if isinstance(value, str) and value[4:5] != "-":
+        raise ValueError("a date and a time as in RFC 3339")
+    return value
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_no_number),
+    AfterValidator(lambda at: min(max(at, _EARLIEST), _LATEST)),
+]
 """No image came before or after these, and databases know no year 0."""
 
 router = APIRouter(
     prefix="/api/v1",
-    responses={**NOT_LOGGED_IN},
+    responses={**NOT_LOGGED_IN, **NOT_UNDERSTOOD},
     dependencies=[Depends(HTTPBearer(auto_error=False, description="secondread account token"))],
 )
 

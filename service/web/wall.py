@@ -57,6 +57,8 @@ class Wall:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
+                if read > LARGEST_BODY:  # whatever has become of the exception on its way up
+                    message["status"] = 413
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -73,6 +75,8 @@ class Wall:
         answer = None
         if is_foreign(scope):
             answer = PlainTextResponse("the request comes from another site\n", 403)
+        elif _announced(scope) > LARGEST_BODY:
+            answer = PlainTextResponse("the request is too large\n", 413)
         else:
             try:
                 await self._app(scope, receive_little, send_with_headers)
@@ -83,6 +87,12 @@ class Wall:
                 answer = PlainTextResponse("something went wrong here; see the log\n", 500)
         if answer is not None and not begun:
             await answer(scope, receive, send_with_headers)
+
+
+def _announced(scope: Scope) -> int:
+    """Bytes of the body, 0 where none are announced."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def is_foreign(scope: Scope) -> bool:
