@@ -341,7 +341,7 @@ def log_out(
     return answer
 
 
-@router.post("/login/oidc")
+@router.get("/login/oidc")
 async def to_provider(request: Request) -> Response:
     site = site_of(request)
     if site.oidc is None:
