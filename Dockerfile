@@ -26,7 +26,7 @@ RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 9108 9109 9110 9111
+EXPOSE 11112 8180 9108 9109 9110 9111 9112
 ENTRYPOINT ["secondread"]
 CMD ["up"]
 
@@ -39,6 +39,6 @@ RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 9108 9109 9110 9111
+EXPOSE 11112 8180 9108 9109 9110 9111 9112
 ENTRYPOINT ["secondread"]
 CMD ["up"]

@@ -164,6 +164,12 @@ def test_what_is_made_follows_from_what_the_destinations_want(
             "destinations",
         ),
         ("ingest = 1", "ingest"),
+        ('[web]\nhost = "0.0.0.0"', "web"),
+        ('[web]\nhost = "page.example.org"', "web"),
+        (
+            '[web.oidc]\nissuer = "https://i/"\nclient_id = "c"\nclient_secret_file = "s"',
+            "web",
+        ),
     ],
 )
 def test_each_mistake_is_told_with_its_key(written: Written, toml: str, key: str) -> None:
@@ -328,8 +334,12 @@ def test_every_secrets_file_is_known(written: Written, tmp_path: Path) -> None:
             'tls = { ca_file = "ca", certificate = "c", key = "/s/dimse" }\n'
             '[ingest.tls]\ncertificate = "c"\nkey = "/s/ingest"\nca_file = "ca"\n'
             '[audit.syslog]\nhost = "h"\n'
-            'tls = { ca_file = "ca", certificate = "c", key = "/s/log" }'
+            'tls = { ca_file = "ca", certificate = "c", key = "/s/log" }\n'
+            '[web]\nurl = "https://web.example.org/"\ntls = { certificate = "c", key = "/s/web" }\n'
+            'accounts_file = "/s/accounts"\n'
+            '[web.oidc]\nissuer = "https://i.example.org/"\nclient_id = "c"\n'
+            'client_secret_file = "/s/oidc"'
         )
     )
     names = {path.name for path in settings.secret_files()}
-    assert names == {"basic", "oauth", "dimse", "ingest", "log"}
+    assert names == {"basic", "oauth", "dimse", "ingest", "log", "web", "accounts", "oidc"}

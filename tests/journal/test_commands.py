@@ -15,6 +15,7 @@ from service.cli.images import replay
 from service.cli.status import status
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState, ReceivedImage
+from service.programs import PORT_KEYS
 
 Image = Callable[..., ReceivedImage]
 Analysed = Callable[..., str]
@@ -91,6 +92,9 @@ def test_status_as_json(command: Command, image: Image) -> None:
     assert told["not_analysable"] == {"colour-doppler": 1}
     assert told["waiting"]["analysis"]["jobs"] == 1
     assert told["waiting"]["analysis"]["oldest_seconds"] > 1
+    assert told["oldest_image_seconds"] > 1
+    assert told["deliveries"]["pacs"].pop("oldest_seconds") > 0
+    assert told["processes"].keys() == PORT_KEYS.keys()
     assert told["deliveries"] == {
         "pacs": {
             "pending": 1,

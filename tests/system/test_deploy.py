@@ -7,6 +7,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -30,6 +31,7 @@ PROCESS = {
     "analysis-gpu": "analysis",
     "delivery": "delivery",
     "keeper": "keeper",
+    "web": "web",
 }
 
 
@@ -41,7 +43,8 @@ def ports_of(process: str) -> set[int]:
     """Those that the process listens on by default."""
     settings = Settings()
     metrics = getattr(settings.monitoring, PORT_KEYS[process])
-    return {metrics, settings.ingest.port} if process == "ingest" else {metrics}
+    served = {"ingest": {settings.ingest.port}, "web": {settings.web.port}}
+    return {metrics} | served.get(process, set())
 
 
 def stages() -> dict[str, str]:
@@ -94,7 +97,8 @@ def test_its_environment_is_a_configuration(
         section: type = Settings
         for part in key.removeprefix("SECONDREAD_").lower().split("__"):
             assert part in section.model_fields, f"{key} is no key of the configuration"
-            section = section.model_fields[part].annotation
+            annotation = section.model_fields[part].annotation
+            section = next(iter(get_args(annotation)), annotation)
         monkeypatch.setenv(key, re.sub(r"\$\{(\w+)[^}]*\}", _given, value))
     settings = load_settings(REPOSITORY / "deploy" / "secondread.example.toml")
     assert settings.broker_url == "redis://broker:6379/0"
@@ -102,8 +106,12 @@ def test_its_environment_is_a_configuration(
     assert settings.ingest.host == "0.0.0.0"
     assert settings.ingest.peers, "the delivery worker reports commitments by them"
     assert settings.data_dir == Path("/var/lib/secondread")
-    volumes = [volume.split(":")[1] for volume in OURS[name]["volumes"]]
-    assert volumes == ["/etc/secondread/secondread.toml", str(settings.data_dir)]
+    configuration, data, *files = [volume.split(":", 1)[1] for volume in OURS[name]["volumes"]]
+    assert configuration == "/etc/secondread/secondread.toml:ro"
+    assert data == str(settings.data_dir)
+    assert files == (["/etc/secondread/tls:ro"] if name == "web" else [])
+    if name == "web":
+        assert settings.web.tls.key == Path("/etc/secondread/tls/web.key")
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
@@ -128,9 +136,9 @@ def test_no_container_is_run_by_root() -> None:
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_metrics_are_published_on_loopback_alone(name: str) -> None:
-    scanners = str(Settings().ingest.port)
+    for_all = (f":{Settings().ingest.port}", f":{Settings().web.port}")
     for port in COMPOSE["services"][name].get("ports", []):
-        assert port.startswith("127.0.0.1:") or port.endswith(f":{scanners}"), port
+        assert port.startswith("127.0.0.1:") or port.endswith(for_all), port
 
 
 def _given(variable: re.Match[str]) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 import pytest
+import requests
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
@@ -159,6 +160,7 @@ def run(shared_up, small_model, eventually, tmp_path_factory) -> Iterator[Run]:
         send_files([write(data_set, folder / "x.dcm", other)], service.peer, "SCANNER")
     _ask_for_commitment(service, one)
     _send_garbage(service)
+    _look_at_the_page(service, uids)
     service.signal("valkey-server", signal.SIGKILL)
     service.signal("analysis", signal.SIGKILL)
     eventually(lambda: not any(service.journal.counts().waiting.values()), SECONDS)
@@ -199,6 +201,35 @@ def _send_garbage(service: Up) -> None:
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):
                 pass
+
+
+def _look_at_the_page(service: Up, uids: list[str]) -> None:
+    """Every image with its picture, a search for each UID, and requests that are refused."""
+    password = "a password for tests"
+    subprocess.run(
+        [
+            *(*service.command("account"), "add", "ann", "--role", "operator"),
+            *("--password-stdin", "--config", str(service.config)),
+        ],
+        input=password.encode(),
+        check=True,
+        capture_output=True,
+    )
+    url = f"http://127.0.0.1:{service.ports['page']}"
+    session = requests.Session()
+    form = {"name": "ann", "password": password}
+    assert session.post(f"{url}/login", form, timeout=20).status_code == 200
+    for uid in uids:
+        session.post(f"{url}/search", {"words": uid}, timeout=20)
+    session.post(f"{url}/search", {"words": LATIN}, timeout=20)
+    session.post(f"{url}/search", b"\xff" + LATIN.encode(), timeout=20)
+    for path in (f"/{LATIN}", f"/images/{uids[0]}", f"/api/v1/images/{uids[0]}"):
+        session.get(url + path, timeout=20)
+    for row in service.journal.images():
+        for path in (f"/images/{row.key}", f"/images/{row.key}/study"):
+            assert session.get(url + path, timeout=20).status_code == 200
+        for name in ("source.png", "overlay.png", "thumbnail.jpg"):
+            session.get(f"{url}/api/v1/images/{row.key}/{name}", timeout=20)
 
 
 def collect(service: Up, web: WebServer) -> dict[str, bytes]:

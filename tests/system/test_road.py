@@ -241,12 +241,14 @@ def test_the_pacs_has_every_result_and_nothing_waits(road, every_file) -> None:
         "commitment": 0,
     }
     delivered = sum(1 for row in rows if row.outcome and row.outcome.objects)
+    assert all(status["processes"].values())
     assert status["deliveries"]["pacs-0"] == {
         "pending": 0,
         "stored": 0,
         "delivered": delivered,
         "failed": 0,
         "cancelled": 0,
+        "oldest_seconds": 0.0,
         "last_error": None,
     }
 

@@ -14,9 +14,10 @@ from service.child import restart_wait
 from service.config import Settings
 from service.programs import PORT_KEYS
 from service.supervisor import Supervisor
+from tests.system.conftest import PROCESSES
 
 READY_SECONDS = 60
-CHILDREN = {"ingest", "analysis", "delivery", "keeper", "valkey-server"}
+CHILDREN = {*PROCESSES, "valkey-server"}
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def running(service, eventually):
 
 def test_it_starts_everything_and_says_when_it_is_ready(running) -> None:
     assert set(running.children()) == CHILDREN
-    assert all(running.works(name) for name in ("ingest", "analysis", "delivery", "keeper"))
+    assert all(running.works(name) for name in PROCESSES)
     assert str(running.ports["dicom"]) in running.text()
 
 
