@@ -27,6 +27,7 @@ def model_card(manifest: Manifest) -> str:
         "Grad-CAM of either logit from the same pass",
         *_operating_points(manifest),
         *_gate(manifest),
+        *_reference_scores(manifest),
         f"- sha256 of `model.onnx`: `{manifest.sha256}`",
         "",
         *_variant(manifest),
@@ -67,6 +68,13 @@ def _operating_points(manifest: Manifest) -> list[str]:
         f"specificity {point.specificity:.3f})"
         for number, point in enumerate(manifest.operating_points)
     ]
+
+
+def _reference_scores(manifest: Manifest) -> list[str]:
+    reference = manifest.reference_scores
+    if reference is None:
+        return []
+    return [f"- Reference for drift: the scores of {reference.data}"]
 
 
 def _gate(manifest: Manifest) -> list[str]:

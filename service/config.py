@@ -193,6 +193,7 @@ class KeeperSettings(Section):
     publish_grace: seconds after which a job that nobody took is published again.
     sweep_seconds: in which the whole spool is looked through for files that no row knows.
     sweep_age: seconds for which such a file must have been seen before anything is done about it.
+    drift_seconds: between two comparisons of the scores with the model's reference.
     """
 
     interval: Seconds = 1
@@ -200,6 +201,27 @@ class KeeperSettings(Section):
     publish_grace: Seconds = 30
     sweep_seconds: Seconds = 3600
     sweep_age: Seconds = 3600
+    drift_seconds: Seconds = 300
+
+
+class ProbeSettings(Section):
+    """A synthetic image that the keeper sends to ingest, to see whether the road is open.
+
+    It is marked as synthetic, shown nowhere, and taken out again once it is done.
+
+    seconds: between two; 0 sends none. patience: seconds after which one counts as late.
+    host, port: of ingest; its own by default. If ``ingest.peers`` names scanners, it must name the
+        AE title SECONDREADPROBE and the keeper's address too.
+    tls: if it is there, the probe goes over TLS.
+    destinations: by name, those that get its results; none by default.
+    """
+
+    seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
+    patience: Seconds = 120
+    host: str = ""
+    port: Port | None = None
+    tls: ClientTls | None = None
+    destinations: tuple[str, ...] = ()
 
 
 class MonitoringSettings(Section):
@@ -269,6 +291,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     destinations: tuple[Destination, ...] = ()
     keeper: KeeperSettings = KeeperSettings()
+    probe: ProbeSettings = ProbeSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
@@ -280,6 +303,13 @@ class Settings(BaseSettings):
         if len(set(names)) != len(names):
             raise ValueError("each destination needs a name of its own")
         return destinations
+
+    @model_validator(mode="after")
+    def _probed_destinations(self) -> Self:
+        unknown = set(self.probe.destinations) - {each.name for each in self.destinations}
+        if unknown:
+            raise ValueError(f"probe.destinations: there is no destination {sorted(unknown)[0]}")
+        return self
 
     @property
     def wanted(self) -> frozenset[ObjectKind]:
@@ -346,6 +376,7 @@ class Settings(BaseSettings):
         files: list[Path | None] = [self.journal.url_file, self.broker.url_file]
         files.append(self.ingest.tls.key if self.ingest.tls else None)
         files += [peer.commitment_tls.key for peer in self.ingest.peers if peer.commitment_tls]
+        files.append(self.probe.tls.key if self.probe.tls else None)
         if self.audit.syslog is not None:
             files.append(self.audit.syslog.tls.key)
         files.append(self.accounts_file)

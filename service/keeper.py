@@ -11,12 +11,14 @@ from service.audit.messages import application_activity
 from service.audit.syslog import SyslogForwarder
 from service.audit.trail import AuditTrail
 from service.config import Settings
+from service.drift_watch import DriftWatch
 from service.ending import Ending
 from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
 from service.journal.records import DeliveryState, ImageState, Stage, StudyState
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
+from service.probe import Probe
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
 from service.spool import Spool
@@ -77,6 +79,9 @@ class Keeper:
         self._disk_condition = Condition("spool")
         self._sweeper = Sweeper(settings, spool, journal, metrics)
         self._measured_at = float("-inf")
+        self._drift = DriftWatch(
+            settings.analysis.model, journal, metrics, settings.keeper.drift_seconds
+        )
         self._looked_at = float("-inf")
 
     def what_is_wrong(self) -> str | None:
@@ -137,6 +142,7 @@ class Keeper:
         if time.monotonic() - self._measured_at < _MEASURE_SECONDS:
             return
         self._journal.gather_counts()
+        self._drift.look()
         counts = self._journal.counts()
         self._measured_at = time.monotonic()
         for state in ImageState:
@@ -200,6 +206,10 @@ def run(settings: Settings) -> int:
             forwarder = SyslogForwarder(settings.audit.syslog, settings.audit_dir, metrics)
             forwarder.start()
             stack.callback(forwarder.stop)
+        if settings.probe.seconds:
+            probe = Probe(settings, spool, journal, metrics)
+            probe.start()
+            stack.callback(probe.stop)
         trail.write(application_activity("keeper", started=True))
         stack.callback(lambda: trail.write(application_activity("keeper", started=False)))
         log.info("ready")

@@ -39,6 +39,10 @@ COMMANDS = {
         "model_export.cli.export:export",
         "Write a model package that the service loads, from a training run.",
     ),
+    "reference-scores": Command(
+        "model_export.cli.reference_scores:reference_scores",
+        "Keep in a package how it scores its validation images: drift is measured from that.",
+    ),
     "quantize": Command(
         "model_export.cli.quantize:quantize",
         "Make an INT8 variant of a package, and judge it against the package on labelled images.",

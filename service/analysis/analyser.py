@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from service.config import AnalysisSettings
 from service.destination import ObjectKind
 from service.journal.records import AnalysisOutcome, ImageState
 from service.results import ResultCheck
+from service.scanner_model import scanner_model
 from service.still_image import wrap_pixels
 
 _LONGEST_UID = 64
@@ -64,7 +65,7 @@ class _Examined:
 class Analyser:
     """A loaded model and a decoder process; safe to use from several threads.
 
-    engine_cache: see ``Scorer``.
+    engine_cache, on_run: see ``Scorer``.
     wanted: which objects it makes of an image.
     check: what they must pass.
     Raises ModelPackageError or InferenceError if the model cannot be used.
@@ -77,6 +78,7 @@ class Analyser:
         *,
         wanted: frozenset[ObjectKind] = REPORT_AND_OVERLAY,
         check: ResultCheck | None = None,
+        on_run: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.package = load_model_package(settings.model)
         self._threshold = self.package.manifest.threshold_of(settings.operating_point)
@@ -84,7 +86,7 @@ class Analyser:
         self._maker = ResultMaker(self.package.identity, wanted, check or ResultCheck())
         self._decoder = Decoder(settings.decode_seconds, settings.decode_megabytes)
         try:
-            self._scorer = Scorer(self.package, settings, engine_cache)
+            self._scorer = Scorer(self.package, settings, engine_cache, on_run)
         except BaseException:
             self._decoder.close()
             raise
@@ -151,7 +153,13 @@ class Analyser:
             outcome = self._refused(result, watch)
         else:
             outcome = self._analysed(result.finding, watch)
-        outcome = replace(outcome, objects=made.objects, uids=made.uids, study_instance_uid=study)
+        outcome = replace(
+            outcome,
+            objects=made.objects,
+            uids=made.uids,
+            study_instance_uid=study,
+            scanner_model=scanner_model(header),
+        )
         return Analysis(outcome, made.files)
 
     def _examine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,15 +57,21 @@ class Scorer:
 
     engine_cache: folder for TensorRT's compiled engines, which take minutes to build; without
         one they are built at each start.
+    on_run: is told how many images each run scores.
 
     Raises InferenceError if the model cannot be loaded, or if ``require_gpu`` is set and the
     session would run on the CPU.
     """
 
     def __init__(
-        self, package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None = None
+        self,
+        package: ModelPackage,
+        settings: AnalysisSettings,
+        engine_cache: Path | None = None,
+        on_run: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._manifest = package.manifest
+        self._on_run = on_run
         self._session = make_session(package, settings, engine_cache)
         self._outputs = outputs_of(package)
         if settings.require_gpu and self.provider == _CPU:
@@ -120,6 +126,7 @@ class Scorer:
 
     def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """``(n, 3, size, size)`` to the outputs, ``(n, …)`` each."""
+        self._on_run(len(images))
         with self._runs:
             if self._sized_runs is not None:
                 return self._sized_runs.run(images)

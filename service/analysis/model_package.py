@@ -59,6 +59,31 @@ class OutOfDistribution(BaseModel):
     rule: str
 
 
+class ReferenceScores(BaseModel):
+    """How the malignant probability is spread over known images: what drift is measured from.
+
+    edges: inner bounds of the bins, ascending, 0–1; a bin holds what is below its upper bound.
+    counts: images in each bin, one more than edges. data: which images, in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    edges: tuple[float, ...] = Field(min_length=1)
+    counts: tuple[int, ...]
+    data: str
+
+    @model_validator(mode="after")
+    def _bins(self) -> Self:
+        if (
+            list(self.edges) != sorted(set(self.edges))
+            or not 0 < self.edges[0] <= self.edges[-1] < 1
+        ):
+            raise ValueError("edges must ascend between 0 and 1")
+        if len(self.counts) != len(self.edges) + 1 or min(self.counts) < 0 or not any(self.counts):
+            raise ValueError("counts must be one more than edges")
+        return self
+
+
 class VariantValidation(BaseModel):
     """How a variant answers beside the package that it was made from, on the same images.
 
@@ -109,6 +134,7 @@ class Manifest(BaseModel):
     classes: order of the two outputs.
     threshold: of the default operating point, the first one where several are listed.
     out_of_distribution: None in packages without a gate.
+    reference_scores: None in packages without them: no drift is measured then.
     variant: None in packages that a training run was exported to.
     training: facts for a reader (data, split, figures, seconds); the service only shows them.
     training_images, validation_images: what the model has seen, 16 hex digits of each file's
@@ -126,6 +152,7 @@ class Manifest(BaseModel):
     threshold: float = Field(ge=0, le=1)
     operating_points: tuple[ManifestOperatingPoint, ...] = ()
     out_of_distribution: OutOfDistribution | None = None
+    reference_scores: ReferenceScores | None = None
     variant: Variant | None = None
     preprocessing: Preprocessing
     intended_use: str
@@ -204,15 +231,7 @@ def file_sha256(path: Path) -> str:
 
 def load_model_package(folder: Path) -> ModelPackage:
     """Read and check a package. Raises ModelPackageError with what is wrong and where."""
-    manifest_path = folder / MANIFEST_FILE
-    try:
-        manifest = Manifest.model_validate_json(manifest_path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelPackageError(
-            f"{folder} is not a model package: it has no {MANIFEST_FILE}"
-        ) from None
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise ModelPackageError(f"{manifest_path} is not valid: {error}") from error
+    manifest = read_manifest(folder)
     model_path = folder / MODEL_FILE
     if not model_path.is_file():
         raise ModelPackageError(f"{folder} has no {MODEL_FILE}")
@@ -223,3 +242,18 @@ def load_model_package(folder: Path) -> ModelPackage:
             f"the manifest says {manifest.sha256}; copy the package again"
         )
     return ModelPackage(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, the model unseen. Raises ModelPackageError."""
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelPackageError(
+            f"{folder} is not a model package: it has no {MANIFEST_FILE}"
+        ) from None
+    except OSError as error:
+        raise ModelPackageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ModelPackageError(f"{path} is not valid: {error}") from error

@@ -31,7 +31,7 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    with closing(_analyser(tools.settings)) as analyser:
+    with closing(_analyser(tools.settings, tools.metrics)) as analyser:
         _name_the_model(tools.metrics, analyser)
         task = AnalysisTask(
             tools.settings,
@@ -44,13 +44,14 @@ def _handlers(tools: Tools) -> Iterator[Handlers]:
         yield {Stage.ANALYSIS: task.run}
 
 
-def _analyser(settings: Settings) -> Analyser:
+def _analyser(settings: Settings, metrics: Metrics) -> Analyser:
     try:
         return Analyser(
             settings.analysis,
             settings.data_dir / "engines",
             wanted=settings.wanted,
             check=ResultCheck(settings.results.dciodvfy),
+            on_run=metrics.batch_images.observe,
         )
     except (ModelPackageError, InferenceError) as error:
         raise ConfigurationError(f"analysis: {error}") from error

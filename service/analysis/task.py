@@ -13,6 +13,7 @@ from service.journal.journal import Journal
 from service.journal.lease import keep_alive
 from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.log import fault
+from service.monitoring.drift import ScannerModels
 from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
@@ -55,12 +56,14 @@ class AnalysisTask:
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
         self._destinations = settings.destinations
+        self._probed = settings.probe.destinations
         self._report_not_analysed = settings.results.report_not_analysed
         self._spool = spool
         self._journal = journal
         self._analyser = analyser
         self._publish_delivery = publish_delivery
         self._metrics = metrics
+        self._scanners = ScannerModels()
 
     def run(self, key: str) -> None:
         """Analyse the image, unless it is done or somebody else is at it.
@@ -80,11 +83,14 @@ class AnalysisTask:
                 self._record_failure(job, error)
                 return
             parcels = self._parcels(analysis.outcome)
+            if job.probe:
+                parcels = {name: parcels[name] for name in self._probed if name in parcels}
             recorded = self._journal.record_outcome(job, analysis.outcome, parcels)
         if not recorded:
             log.info("%s was finished by another worker", key)
             return
-        self._count(analysis)
+        if not job.probe:
+            self._count(analysis)
         log.info("%s %s %s", key, analysis.outcome.state, analysis.outcome.reason or "")
         publish(self._publish_delivery, job.parcel, parcels, self._metrics)
 
@@ -134,4 +140,6 @@ class AnalysisTask:
         for stage, seconds in outcome.stage_seconds.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         if outcome.probability_malignant is not None:
-            self._metrics.malignant_probability.observe(outcome.probability_malignant)
+            self._metrics.malignant_probability.labels(
+                self._scanners.label(outcome.scanner_model), outcome.model_version
+            ).observe(outcome.probability_malignant)

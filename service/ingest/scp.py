@@ -26,7 +26,7 @@ from service.ingest.guard import Guard
 from service.ingest.scanners import Scanners
 from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal, JournalError
-from service.journal.records import Receipt, ReceivedImage
+from service.journal.records import PROBE_AE_TITLE, Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics
 from service.sop_classes import ANALYSED, IGNORED, TRANSFER_SYNTAXES, ignored_reason
 from service.spool import Spool, image_key
@@ -177,7 +177,8 @@ class StorageScp:
             self._publisher.submit(image.key)
         self._metrics.received.labels(outcome).inc()
         self._metrics.received_bytes.inc(image.size_bytes)
-        self._scanners.seen(image.calling_ae_title, image.received_at)
+        if image.calling_ae_title != PROBE_AE_TITLE:
+            self._scanners.seen(image.calling_ae_title, image.received_at)
         log.info("%s %s, %d bytes", image.key, outcome, image.size_bytes)
 
     def _transfer(

@@ -31,6 +31,7 @@ def lease(
             image.c.received_at,
             image.c.analysis_started_at,
             image.c.attempts,
+            image.c.probe,
         )
     ).one_or_none()
     if row is None:
@@ -45,6 +46,7 @@ def lease(
         started_at=row.analysis_started_at,
         attempt=row.attempts,
         lease=token,
+        probe=row.probe,
     )
 
 
@@ -88,7 +90,7 @@ def record_outcome(
         return False
     record_result(connection, job.key, job.edition, job.parcel, outcome, now)
     deliveries.make(connection, job.parcel, job.key, parcels, now)
-    if outcome.study_instance_uid is not None:
+    if outcome.study_instance_uid is not None and not job.probe:
         studies.result_came(connection, outcome.study_instance_uid, now, quiet_seconds)
     return True
 

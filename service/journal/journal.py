@@ -17,6 +17,7 @@ from service.journal import (
     jobs,
     migrations,
     overdue,
+    probes,
     reading,
     receiving,
     replay,
@@ -44,6 +45,7 @@ from service.journal.records import (
     Receipt,
     ReceivedImage,
     Reference,
+    ScoreRow,
     SummaryJob,
 )
 from service.journal.together import Together
@@ -115,6 +117,25 @@ class Journal:
     def _now(self) -> jobs.Now:
         quiet = timedelta(seconds=self._quiet_seconds or 0)
         return jobs.Now(self._clock(), self._longest_wait, quiet, self._commitment_wait)
+
+    # probes
+    def announce_probe(self, sop_instance_uid: str) -> None:
+        """What comes under this UID, by the calling AE title of probes, is one."""
+        with self._database.writing() as connection:
+            probes.announce(connection, sop_instance_uid, self._clock())
+
+    def finished_probes(self) -> list[tuple[str, list[str]]]:
+        """Keys of probes that nobody works on any more, each with its parcels."""
+        with self._database.reading() as connection:
+            return probes.finished(connection)
+
+    def forget_probes(self, keys: Sequence[str], never_came: timedelta) -> None:
+        """Their files must be gone already: a file without a row would be taken for an image.
+
+        never_came: so old are other probes that were announced and are forgotten too.
+        """
+        with self._database.writing() as connection:
+            probes.forget(connection, keys, self._clock() - never_came)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
@@ -414,6 +435,11 @@ class Journal:
         """Every content of every image, in the order of reception."""
         with self._database.reading() as connection:
             return reading.keys_of_study(connection, study_instance_uid)
+
+    def scores(self, model_sha256: str, within: timedelta, limit: int) -> list[ScoreRow]:
+        """What this model has said lately, the newest first."""
+        with self._database.reading() as connection:
+            return reading.scores(connection, model_sha256, self._clock() - within, limit)
 
     def uid_of(self, matches: Callable[[str], bool]) -> str | None:
         """The first SOP or Study Instance UID that ``matches``; it looks at every one."""

@@ -34,6 +34,7 @@ from service.journal.records import (
     JournalCounts,
     Position,
     ResultRow,
+    ScoreRow,
     Stage,
     StudyState,
 )
@@ -110,7 +111,7 @@ def image_row(connection: Connection, key: str) -> ImageRow | None:
 def newest(
     connection: Connection, limit: int, chosen: ImageFilter, after: Position | None
 ) -> list[ImageRow]:
-    query = select(image).order_by(image.c.received_at.desc(), image.c.key)
+    query = select(image).where(~image.c.probe).order_by(image.c.received_at.desc(), image.c.key)
     for condition in _conditions(chosen):
         query = query.where(condition)
     if chosen.decision is not None or chosen.unlike_training is not None:
@@ -141,6 +142,21 @@ def _conditions(chosen: ImageFilter) -> Iterator[ColumnElement[bool]]:
         yield image.c.received_at < chosen.until
     if chosen.key_prefix is not None:
         yield image.c.key.startswith(chosen.key_prefix, autoescape=True)
+
+
+def scores(
+    connection: Connection, model_sha256: str, since: datetime, limit: int
+) -> list[ScoreRow]:
+    """The newest first."""
+    query = (
+        select(result.c.scanner_model, result.c.probability_malignant)
+        .where(result.c.state == ImageState.ANALYSED, result.c.model_sha256 == model_sha256)
+        .where(result.c.created_at >= since)
+        .join(image, image.c.key == result.c.image_key)
+        .where(~image.c.probe)
+        .order_by(result.c.id.desc())
+    )
+    return [ScoreRow(*row) for row in connection.execute(query.limit(limit))]
 
 
 def uid_of(connection: Connection, matches: Callable[[str], bool]) -> str | None:
@@ -225,6 +241,7 @@ def _outcome(row: Row[Any]) -> AnalysisOutcome:
         unlike_training=row.unlike_training,
         model_name=row.model_name,
         model_version=row.model_version,
+        scanner_model=row.scanner_model,
         stage_seconds=row.stage_seconds,
     )
 

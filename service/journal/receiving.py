@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from service.journal import jobs, states, studies
-from service.journal.records import Receipt, ReceivedImage
+from service.journal import jobs, probes, states, studies
+from service.journal.records import PROBE_AE_TITLE, Receipt, ReceivedImage
 from service.journal.schema import image
 
 # Made once: to make a statement takes SQLAlchemy longer than to run it.
@@ -35,6 +35,9 @@ def record(
     if known is not None:
         return Receipt(received.key, duplicate=True, state=known)
 
+    # The sweeper, which brings back what a crash has left, does not know who had called.
+    ours = received.calling_ae_title in (PROBE_AE_TITLE, "")
+    probe = ours and probes.is_announced(connection, received.sop_instance_uid)
     stored = states.STORED if received.ignored_reason is None else states.STORED_BUT_NOT_FOR_US
     connection.execute(
         _INSERT,
@@ -52,11 +55,12 @@ def record(
             "state": stored.after,
             "ignored_reason": received.ignored_reason,
             "duplicates": 0,
+            "probe": probe,
             "received_at": received.received_at,
             **jobs.just_published(now),
         },
     )
-    if received.study_instance_uid is not None and stored is states.STORED:
+    if received.study_instance_uid is not None and stored is states.STORED and not probe:
         studies.image_came(connection, received.study_instance_uid, now, quiet_seconds)
     return Receipt(received.key, duplicate=False, state=stored.after)
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+PROBE_AE_TITLE = "SECONDREADPROBE"
+"""By which our own probes call."""
+
 
 class ImageState(StrEnum):
     """States of an image (``docs/states.md`` has the table of transitions)."""
@@ -111,6 +114,7 @@ class AnalysisJob:
         the same bytes.
     attempt: 1 for the first attempt.
     lease: opaque token that renews and ends the lease.
+    probe: whether the image is one of our own.
     """
 
     key: str
@@ -122,6 +126,7 @@ class AnalysisJob:
     started_at: datetime
     attempt: int
     lease: str
+    probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ class AnalysisOutcome:
     uids: their SOP Instance UIDs.
     study_instance_uid: as the header has it, None if it could not be read.
     model_name, model_version: which model it was.
+    scanner_model: as the header names it, None where it does not, see ``service.scanner_model``.
     stage_seconds: durations by stage name (decode, screen, inference, report …).
     """
 
@@ -157,6 +163,7 @@ class AnalysisOutcome:
     study_instance_uid: str | None = None
     model_name: str = ""
     model_version: str = ""
+    scanner_model: str | None = None
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -344,6 +351,14 @@ class ImageFilter:
     since: datetime | None = None
     until: datetime | None = None
     key_prefix: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """scanner_model: None where the header names none. probability_malignant: 0–1."""
+
+    scanner_model: str | None
+    probability_malignant: float
 
 
 Position = tuple[datetime, str]

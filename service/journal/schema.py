@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
@@ -104,6 +105,7 @@ image = Table(
     Column("state", _enum(ImageState), nullable=False),
     Column("ignored_reason", Text),
     Column("duplicates", Integer, nullable=False),
+    Column("probe", Boolean, nullable=False, server_default=false()),
     Column("received_at", UtcDateTime, nullable=False),
     Column("analysis_started_at", UtcDateTime),
     Column("analysed_at", UtcDateTime),
@@ -114,7 +116,18 @@ image = Table(
     Index(None, "received_at"),
     Index(None, "study_instance_uid"),
 )
-"""One row an image: SOP Instance UID, transfer syntax and content. As a job: its analysis."""
+"""One row an image: SOP Instance UID, transfer syntax and content. As a job: its analysis.
+
+probe: whether we made it ourselves, to see whether the road is open.
+"""
+
+probe = Table(
+    "probe",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("made_at", UtcDateTime, nullable=False),
+)
+"""One row a probe that was sent, or is about to be: no other image is taken for one."""
 
 result = Table(
     "result",
@@ -140,6 +153,7 @@ result = Table(
     Column("threshold", Float),
     Column("decision", Text),
     Column("unlike_training", Boolean, nullable=False),
+    Column("scanner_model", Text),
     Column("stage_seconds", JSON, nullable=False),
     UniqueConstraint("image_key", "edition"),
     UniqueConstraint("parcel"),

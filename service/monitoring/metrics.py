@@ -70,8 +70,27 @@ class Metrics:
         )
         self.malignant_probability = Histogram(
             "secondread_malignant_probability",
-            "Distribution of the malignancy score",
+            "Distribution of the malignancy score, by scanner model and model version",
+            ["scanner_model", "model_version"],
             buckets=tuple(step / 10 for step in range(1, 11)),
+            registry=self.registry,
+        )
+        self.score_drift = Gauge(
+            "secondread_score_drift_psi",
+            "How far the scores have moved from the model's reference (population stability index)",
+            ["scanner_model", "model_version"],
+            registry=self.registry,
+        )
+        self.score_drift_images = Gauge(
+            "secondread_score_drift_images",
+            "Images of which the drift was measured",
+            ["scanner_model", "model_version"],
+            registry=self.registry,
+        )
+        self.batch_images = Histogram(
+            "secondread_batch_images",
+            "Images that were scored in one run",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry,
         )
         self.unlike_training = Counter(
@@ -147,6 +166,19 @@ class Metrics:
             "secondread_logins",
             "Logins on the web page (succeeded, failed; locked: tries during a lock-out)",
             ["outcome"],
+            registry=self.registry,
+        )
+        self.probes = Counter(
+            "secondread_probes",
+            "Synthetic images that were sent to see whether the road is open"
+            " (passed, unreachable, refused, late, failed)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.probe_seconds = Histogram(
+            "secondread_probe_seconds",
+            "From the C-STORE of a synthetic image until its result is kept",
+            buckets=_ROAD_BUCKETS,
             registry=self.registry,
         )
         self.swept = Counter(

@@ -78,7 +78,7 @@ def prometheus(
     ports = {name: service.ports[name] for name in PROCESSES}
     with running(Prometheus(tmp_path_factory.mktemp("prometheus"), ports)) as server:
         eventually(server.is_ready, 30)
-        eventually(lambda: len(server.query('up{job="secondread"} == 1')) == 4, 60)
+        eventually(lambda: len(server.query('up{job="secondread"} == 1')) == len(PROCESSES), 60)
         # A counter that is there before it rises, and rises while it is looked at.
         for _ in range(3):
             image = copy_of(us_dicom / BREAST)
