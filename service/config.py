@@ -33,6 +33,7 @@ from service.destination import (
     Destination,
     DimseDestination,
     ObjectKind,
+    PlainUrl,
     Port,
     Seconds,
     Section,
@@ -240,6 +241,14 @@ class MonitoringSettings(Section):
     silent_seconds: Seconds = 60
 
 
+class TracingSettings(Section):
+    """endpoint: of a collector that takes OTLP over HTTP, ``http://127.0.0.1:4318/v1/traces``;
+    without it nothing is traced. Needs the extra ``trace``.
+    """
+
+    endpoint: PlainUrl | None = None
+
+
 class SyslogSettings(Section):
     """The collector of audit messages (RFC 5425). tls: how it is known, and how it knows us."""
 
@@ -293,6 +302,7 @@ class Settings(BaseSettings):
     keeper: KeeperSettings = KeeperSettings()
     probe: ProbeSettings = ProbeSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    tracing: TracingSettings = TracingSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
 

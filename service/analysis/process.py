@@ -24,6 +24,7 @@ def run(settings: Settings) -> int:
     return run_worker(
         settings,
         concurrency=settings.analysis.concurrency,
+        process=Stage.ANALYSIS,
         port=settings.monitoring.analysis_port,
         open_handlers=_handlers,
     )
@@ -40,6 +41,7 @@ def _handlers(tools: Tools) -> Iterator[Handlers]:
             analyser,
             tools.publisher.delivery,
             tools.metrics,
+            tools.tracer,
         )
         yield {Stage.ANALYSIS: task.run}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from dicom_sr.reference import InstanceReference
@@ -18,6 +19,7 @@ from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
 from service.spool import Spool
+from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,9 @@ class AnalysisTask:
         analyser: Analyser,
         publish_delivery: Callable[[str, str], None],
         metrics: Metrics,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._retry = settings.retry
         self._lease_seconds = settings.keeper.lease
         self._destinations = settings.destinations
@@ -74,12 +78,15 @@ class AnalysisTask:
         job = self._journal.lease_analysis(key, self._lease_seconds)
         if job is None:
             return
+        began = time.time()
+        self._tracer.span(key, "waited for a worker", job.received_at.timestamp(), {})
         with keep_alive(
             lambda: self._journal.renew_analysis(job, self._lease_seconds), self._lease_seconds / 3
         ):
             try:
                 analysis = self._analyse(job)
             except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
+                self._tracer.span(key, "analysis", began, {"attempt": job.attempt}, good=False)
                 self._record_failure(job, error)
                 return
             parcels = self._parcels(analysis.outcome)
@@ -89,6 +96,7 @@ class AnalysisTask:
         if not recorded:
             log.info("%s was finished by another worker", key)
             return
+        self._trace(job, began, analysis.outcome)
         if not job.probe:
             self._count(analysis)
         log.info("%s %s %s", key, analysis.outcome.state, analysis.outcome.reason or "")
@@ -131,6 +139,20 @@ class AnalysisTask:
         self._journal.record_analysis_failure(job, text, wait)
         if wait is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
+
+    def _trace(self, job: AnalysisJob, began: float, outcome: AnalysisOutcome) -> None:
+        stages = {f"seconds.{name}": value for name, value in outcome.stage_seconds.items()}
+        self._tracer.span(
+            job.key,
+            "analysis",
+            began,
+            {
+                "attempt": job.attempt,
+                "state": outcome.state.value,
+                "reason": outcome.reason or "",
+                **stages,
+            },
+        )
 
     def _count(self, analysis: Analysis) -> None:
         outcome = analysis.outcome

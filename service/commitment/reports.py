@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
@@ -13,6 +14,7 @@ from service.config import RetrySettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import AwaitedCommitment
 from service.monitoring.metrics import Metrics
+from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,17 @@ class Reports:
     A report counts only under the Transaction UID of our newest question, which is random.
     """
 
-    def __init__(self, journal: Journal, retry: RetrySettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        retry: RetrySettings,
+        metrics: Metrics,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
         self._journal = journal
         self._retry = retry
         self._metrics = metrics
+        self._tracer = tracer
 
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
         """Handler of EVT_N_EVENT_REPORT: status and no reply."""
@@ -49,6 +58,7 @@ class Reports:
 
     def _take(self, report: Report) -> None:
         delivery = self._journal.awaited(report.transaction_uid)
+        began = time.time()
         if delivery is None:
             self._count("unknown")
             log.info("a commitment report about nothing that waits for one")
@@ -59,6 +69,9 @@ class Reports:
         elif self._journal.record_committed(delivery.parcel, report.transaction_uid):
             self._count("committed")
             self._metrics.deliveries.labels(delivery.destination, "delivered").inc()
+            self._tracer.span(
+                delivery.image_key, "committed", began, {"destination": delivery.destination}
+            )
             log.info("%s committed by %s", delivery.parcel, delivery.destination)
 
     def _not_committed(

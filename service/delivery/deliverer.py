@@ -24,6 +24,7 @@ from service.monitoring.metrics import Metrics
 from service.results import InvalidObject, ResultCheck
 from service.scu import AssociationFailed, UnreadableFile, storage_object
 from service.spool import Spool
+from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,15 @@ class Deliverer:
         journal: Journal,
         metrics: Metrics,
         trail: AuditTrail,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._trail = trail
+        self._tracer = tracer
         self._ae_title = settings.delivery.ae_title
         self._destinations = {item.name: item for item in settings.destinations}
         self._ways = {item.name: way_to(item, settings.delivery) for item in settings.destinations}
         self._questions = {
-            item.name: Question(item, settings, journal, metrics)
+            item.name: Question(item, settings, journal, metrics, tracer)
             for item in settings.destinations
             if isinstance(item, DimseDestination) and item.storage_commitment
         }
@@ -97,7 +100,7 @@ class Deliverer:
             )
             return True
         question = self._questions.get(destination_name)
-        started = time.monotonic()
+        started, began = time.monotonic(), time.time()
         with keep_alive(
             lambda: self._journal.renew_delivery(job, self._lease_seconds), self._lease_seconds / 3
         ):
@@ -108,6 +111,13 @@ class Deliverer:
             else:
                 verdict, words = self._deliver(job, destination, question)
         self._metrics.delivery_seconds.labels(destination_name).observe(time.monotonic() - started)
+        self._tracer.span(
+            job.image_key,
+            "commitment asked for" if job.awaited else "delivery",
+            began,
+            {"destination": destination_name, "attempt": job.attempt, "error": words},
+            good=verdict is Verdict.STORED,
+        )
         if verdict is not Verdict.STORED:
             jitter = random.random()  # noqa: S311 - it spreads retries, it protects nothing
             self._record_failure(

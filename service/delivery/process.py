@@ -22,6 +22,7 @@ def run(settings: Settings) -> int:
     return run_worker(
         settings,
         concurrency=settings.delivery.concurrency,
+        process=Stage.DELIVERY,
         port=settings.monitoring.delivery_port,
         open_handlers=_handlers,
     )
@@ -29,7 +30,9 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    deliverer = Deliverer(tools.settings, tools.spool, tools.journal, tools.metrics, tools.trail)
+    deliverer = Deliverer(
+        tools.settings, tools.spool, tools.journal, tools.metrics, tools.trail, tools.tracer
+    )
     summariser = Summariser(
         tools.settings, tools.spool, tools.journal, tools.publisher.delivery, tools.metrics
     )

@@ -14,6 +14,7 @@ from service.journal.journal import Journal
 from service.journal.records import DeliveryJob
 from service.monitoring.metrics import Metrics
 from service.scu import AssociationFailed
+from service.tracing import Tracer
 
 _STAY_SECONDS = 2.0
 """For a report on the same association; afterwards the destination must call us."""
@@ -23,7 +24,12 @@ class Question:
     """For one destination. Thread-safe."""
 
     def __init__(
-        self, destination: DimseDestination, settings: Settings, journal: Journal, metrics: Metrics
+        self,
+        destination: DimseDestination,
+        settings: Settings,
+        journal: Journal,
+        metrics: Metrics,
+        tracer: Tracer,
     ) -> None:
         self._name = destination.name
         self._peer = dimse_peer(destination, settings.delivery)
@@ -31,7 +37,7 @@ class Question:
         self._patience = destination.commitment_timeout
         self._journal = journal
         self._metrics = metrics
-        self._reports = Reports(journal, settings.retry, metrics)
+        self._reports = Reports(journal, settings.retry, metrics, tracer)
 
     def ask(self, job: DeliveryJob) -> tuple[Verdict, str]:
         """Ask about ``job.awaited``; STORED says that the question was taken, not its answer.

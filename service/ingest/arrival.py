@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from enum import StrEnum
 from pathlib import Path
@@ -35,12 +36,14 @@ class Arrival:
     size: bytes of the data set.
     head: its first 64 KiB.
     error: the class of the error that the spool met.
+    began: when its first byte came, seconds since 1970.
     """
 
     def __init__(self, folder: Path, header: bytes, max_bytes: int, low_water_bytes: int) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.tmp"
         self.excess: Excess | None = None
         self.error = ""
+        self.began = time.time()
         self.size = 0
         self._head = bytearray()
         self._digest = hashlib.sha256()

@@ -29,6 +29,7 @@ from service.journal.journal import Journal, JournalError
 from service.journal.records import CommitmentRequest
 from service.monitoring.metrics import Metrics
 from service.spool import Spool
+from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,16 @@ class CommitmentScp:
     """
 
     def __init__(
-        self, settings: Settings, spool: Spool, journal: Journal, metrics: Metrics
+        self,
+        settings: Settings,
+        spool: Spool,
+        journal: Journal,
+        metrics: Metrics,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._journal = journal
         self._reporter = Reporter(settings, spool, journal, metrics)
-        self._reports = Reports(journal, settings.retry, metrics)
+        self._reports = Reports(journal, settings.retry, metrics, tracer)
         self._metrics = metrics
         self._speaking: WeakKeyDictionary[Association, _Speaking] = WeakKeyDictionary()
 

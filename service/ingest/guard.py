@@ -113,6 +113,11 @@ class Guard:
         inflow = self._inflows.get(event.assoc)
         return inflow.arrival(event.request.MessageID) if inflow else None  # type: ignore[arg-type]
 
+    def connected_at(self, event: evt.Event) -> float:
+        """When the association's connection came, seconds since 1970."""
+        inflow = self._inflows.get(event.assoc)
+        return inflow.began if inflow else time.time()
+
     def answered(self, event: evt.Event) -> None:
         """Whatever is left of a request's data set in ``incoming/`` can go."""
         inflow = self._inflows.get(event.assoc)

@@ -71,6 +71,7 @@ class Inflow:
         self._settings = settings
         self._incoming = incoming
         self._cut = cut
+        self.began = time.time()
         self._deadline = time.monotonic() + settings.acse_timeout
         self._pdu_type: int | None = None
         self._buffer = bytearray()

@@ -17,6 +17,7 @@ from service.journal.opening import open_journal
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
 from service.spool import Spool
+from service.tracing import open_tracer
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,13 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         spool = Spool(settings.spool_dir)
         metrics = Metrics()
         metrics.spool_free_bytes.set_function(spool.free_bytes)
-        commitment = CommitmentScp(settings, spool, journal, metrics)
+        tracer = open_tracer(settings, "ingest")
+        stack.callback(tracer.close)
+        commitment = CommitmentScp(settings, spool, journal, metrics, tracer)
         trail = AuditTrail(settings.audit_dir, metrics)
-        scp = StorageScp(settings.ingest, spool, journal, publish, metrics, commitment, trail)
+        scp = StorageScp(
+            settings.ingest, spool, journal, publish, metrics, commitment, trail, tracer
+        )
         try:
             scp.start()
             stack.callback(scp.stop, drain=0)

@@ -30,6 +30,7 @@ from service.journal.records import PROBE_AE_TITLE, Receipt, ReceivedImage
 from service.monitoring.metrics import Metrics
 from service.sop_classes import ANALYSED, IGNORED, TRANSFER_SYNTAXES, ignored_reason
 from service.spool import Spool, image_key
+from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,9 @@ class StorageScp:
         metrics: Metrics,
         commitment: CommitmentScp,
         trail: AuditTrail,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
+        self._tracer = tracer
         self._guard = Guard(settings, spool.incoming, metrics, trail)
         self._trail = trail
         self._settings = settings
@@ -146,6 +149,8 @@ class StorageScp:
             return self._refused(event, image, fault)
         self._metrics.store_seconds.observe(time.monotonic() - started)
         self._trail.write(self._transfer(event, image))
+        if not receipt.duplicate:
+            self._trace(event, image, arrival)
         self._stored(image, receipt)
         return _response(SUCCESS)
 
@@ -166,6 +171,11 @@ class StorageScp:
         except JournalError as error:
             log.error("the journal cannot be written: %s", type(error).__name__)
             raise Refusal(OUT_OF_RESOURCES, "the journal cannot be written") from error
+
+    def _trace(self, event: evt.Event, image: ReceivedImage, arrival: Arrival) -> None:
+        began = self._guard.connected_at(event)
+        self._tracer.root(image.key, "association", began, {"scanner": image.calling_ae_title})
+        self._tracer.span(image.key, "C-STORE", arrival.began, {"bytes": image.size_bytes})
 
     def _stored(self, image: ReceivedImage, receipt: Receipt) -> None:
         if receipt.duplicate:

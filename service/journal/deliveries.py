@@ -114,6 +114,7 @@ def lease(
             delivery.c.attempts,
             delivery.c.refusals,
             delivery.c.awaited,
+            delivery.c.image_key,
             _STUDY,
             _RECEIVED,
         )
@@ -130,6 +131,7 @@ def lease(
         awaited=_references(row.awaited) if row.state is DeliveryState.STORED else (),
         study_instance_uid=row.study_instance_uid,
         received_at=row.received_at,
+        image_key=row.image_key,
     )
 
 
@@ -212,6 +214,7 @@ def awaited(connection: Connection, transaction_uid: str) -> AwaitedCommitment |
         awaited=_references(row.awaited),
         attempts=row.attempts,
         refusals=row.refusals,
+        image_key=row.image_key,
     )
 
 

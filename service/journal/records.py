@@ -174,6 +174,7 @@ class DeliveryJob:
     awaited: what an earlier attempt stored there, and whose commitment is still to come.
     study_instance_uid: of the image that the parcel is about; None if that is not known.
     received_at: when that image came, if these are its first results; else None.
+    image_key: of that image, None for a study's summary.
     """
 
     parcel: str
@@ -185,6 +186,7 @@ class DeliveryJob:
     awaited: tuple[Reference, ...] = ()
     study_instance_uid: str | None = None
     received_at: datetime | None = None
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class AwaitedCommitment:
     awaited: tuple[Reference, ...]
     attempts: int
     refusals: int
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from service.monitoring.server import serve
 from service.queue.publisher import Publisher
 from service.queue.worker import Worker
 from service.spool import Spool
+from service.tracing import NO_TRACER, Tracer, open_tracer
 
 Handlers = Mapping[Stage, Callable[..., None]]
 
@@ -31,17 +32,20 @@ class Tools:
     publisher: Publisher
     metrics: Metrics
     trail: AuditTrail
+    tracer: Tracer = NO_TRACER
 
 
 def run_worker(
     settings: Settings,
     *,
     concurrency: int,
+    process: Stage,
     port: int,
     open_handlers: Callable[[Tools], AbstractContextManager[Handlers]],
 ) -> int:
     """Consume the queues that have a handler until SIGTERM; returns the exit code.
 
+    process: by which audit messages and traces name it.
     port: for ``/metrics`` and ``/healthz``.
     open_handlers: makes, and warms, what is called for each message, before the first can come.
     Raises JournalError, and what ``open_handlers`` raises.
@@ -56,12 +60,13 @@ def run_worker(
         stack.callback(publisher.close)
         metrics = Metrics()
         trail = AuditTrail(settings.audit_dir, metrics)
+        tracer = open_tracer(settings, process.value)
+        stack.callback(tracer.close)
         handlers = stack.enter_context(
-            open_handlers(Tools(settings, spool, journal, publisher, metrics, trail))
+            open_handlers(Tools(settings, spool, journal, publisher, metrics, trail, tracer))
         )
-        name = next(iter(handlers)).value
-        trail.write(application_activity(name, started=True))
-        stack.callback(lambda: trail.write(application_activity(name, started=False)))
+        trail.write(application_activity(process.value, started=True))
+        stack.callback(lambda: trail.write(application_activity(process.value, started=False)))
         worker = Worker(handlers, settings.broker_url, concurrency=concurrency)
         server = serve(metrics, settings.monitoring.host, port, worker.what_is_wrong)
         stack.callback(server.close)
