@@ -309,7 +309,8 @@ def test_outcomes_are_counted_by_state_and_reason(house: House) -> None:
     labels = {"state": "not_analysable", "reason": "doppler"}
     assert value("secondread_outcomes_total", labels) == 1
     assert value("secondread_outcomes_total", {"state": "analysed", "reason": ""}) == 1
-    assert value("secondread_malignant_probability_sum") == 0.75
+    scanner = {"scanner_model": "unnamed", "model_version": SCORED.model_version}
+    assert value("secondread_malignant_probability_sum", scanner) == 0.75
 
 
 def _report(uid: str) -> bytes:

@@ -72,7 +72,11 @@ def prometheus(
     shared_up, reference_model, shared_orthanc, us_dicom, copy_of, eventually, tmp_path_factory
 ) -> Iterator[Prometheus]:
     """It has seen a service that took, analysed and delivered some images."""
-    service = shared_up(reference_model, destinations=[shared_orthanc])
+    service = shared_up(
+        reference_model,
+        destinations=[shared_orthanc],
+        extra=["keeper.drift_seconds = 1", "probe.seconds = 1"],
+    )
     service.start()
     eventually(service.is_ready, 120)
     ports = {name: service.ports[name] for name in PROCESSES}
