@@ -47,7 +47,7 @@ check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
 	$(TESTING)/bin/lint-imports
 
 docs: $(TESTING)/.ready ## the manuals as a site, into build/site; a broken link or anchor fails
-	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/python -m mkdocs build --strict
 
 # Its dependencies are for who builds it: the package holds the built viewer, which is all that is needed.
 $(OHIF)/$(OHIF_VERSION): debian-packages
