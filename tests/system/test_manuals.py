@@ -10,10 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from service.config import Settings, load_settings
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *REPOSITORY.glob("[!C]*.md"), REPOSITORY / "CONTRIBUTING.md"])
+"""That tell what is; changelog and decisions tell what was."""
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 """Elements that make a browser fetch something, and where they say what."""
 
@@ -97,3 +101,33 @@ def test_every_decision_is_listed() -> None:
     index = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8")
     written = {page.name for page in (DOCS / "decisions").glob("[0-9]*.md")}
     assert set(re.findall(r"\]\(([^)]+)\)", index)) == written
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_keys_that_a_page_names_exist(page: Path) -> None:
+    sections = {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    for name, key in re.findall(r"`(\w+)\.(\w+)", page.read_text(encoding="utf-8")):
+        if name in sections and key not in ("py", "sqlite3"):
+            assert key in sections[name].model_fields, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_configurations_that_a_page_shows_can_be_used(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+        shown = tmp_path / "secondread.toml"
+        shown.write_text(block, encoding="utf-8")
+        load_settings(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_tests_and_chores_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`(tests/[\w/*]+(?:\.py)?)`", text):
+        assert list(REPOSITORY.glob(path)), path
+    chores = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for chore in re.findall(r"`make ([a-z-]+)", text):
+        assert re.search(rf"^{chore}:", chores, re.MULTILINE), chore
