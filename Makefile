@@ -14,7 +14,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check debian-packages chaos soak fuzz bench bench-gpu clean
+.PHONY: help setup develop demo docs test check debian-packages chaos soak fuzz bench bench-gpu clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,13 @@ debian-packages:
 
 $(TESTING)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(TESTING)
-	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,model,dev]'
+	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,trace,model,docs,dev]'
 	@touch $@
+
+develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer
+
+docs: $(TESTING)/.ready ## the manuals as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/mkdocs build --quiet
 
 check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
 	$(TESTING)/bin/ruff check .
