@@ -14,7 +14,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check docs debian-packages chaos soak fuzz bench bench-gpu clean
+.PHONY: help setup develop demo docs test check debian-packages chaos soak fuzz bench bench-gpu clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,19 +35,20 @@ debian-packages:
 
 $(TESTING)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(TESTING)
-	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,model,dev,docs]'
+	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,trace,model,docs,dev]'
 	@touch $@
 
-dev: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) ## prepare a developer: make .venv-test and all that the tests need
+develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer
+
+# Not --quiet: it would swallow the warnings that strict counts.
+docs: $(TESTING)/.ready ## the manuals as a site in build/site; a link or anchor that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/python -m mkdocs build --strict
 
 check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
 	$(TESTING)/bin/ruff check .
 	$(TESTING)/bin/ruff format --check .
 	$(TESTING)/bin/mypy
 	$(TESTING)/bin/lint-imports
-
-docs: $(TESTING)/.ready ## the manuals as a site, into build/site; a broken link or anchor fails
-	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/python -m mkdocs build --strict
 
 # Its dependencies are for who builds it: the package holds the built viewer, which is all that is needed.
 $(OHIF)/$(OHIF_VERSION): debian-packages

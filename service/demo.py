@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 import shutil
 import socket
 import tempfile
@@ -27,6 +28,7 @@ from service.sop_classes import ANALYSED
 from service.spool import Spool
 from service.storage_scp import LocalArchive
 from service.supervisor import Supervisor
+from service.web.accounts import Accounts, Role
 
 _FINAL = {ImageState.DELIVERED, ImageState.IGNORED, ImageState.FAILED}
 _QUIET_SECONDS = 2
@@ -75,8 +77,11 @@ def _sop_class(path: Path) -> str | None:
 class Demonstration:
     """SecondRead on embedded defaults and free ports, with a local archive as its PACS."""
 
-    def __init__(self, settings: Settings, archive: LocalArchive, journal: Journal) -> None:
+    def __init__(
+        self, settings: Settings, archive: LocalArchive, journal: Journal, page: PageLogin
+    ) -> None:
         self.settings = settings
+        self.page = page
         self._archive = archive
         self._journal = journal
         self._spool = Spool(settings.spool_dir)
@@ -205,6 +210,15 @@ def _free_stem(folder: Path, stem: str) -> Path:
     )
 
 
+@dataclass(frozen=True)
+class PageLogin:
+    """Where the web page is, and an account for it that lives as long as the demonstration."""
+
+    url: str
+    name: str
+    password: str
+
+
 @contextmanager
 def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[Demonstration]:
     """Start everything, and leave no process, port or temporary file when the block ends."""
@@ -234,9 +248,11 @@ def demonstration(archive_folder: Path, ready_seconds: float = 90) -> Iterator[D
         supervisor.start()
         stack.callback(supervisor.stop)
         supervisor.wait_ready(ready_seconds)
+        login = PageLogin(f"http://127.0.0.1:{web_port}", "demo", secrets.token_urlsafe(12))
+        Accounts(settings.accounts_file).set_account(login.name, Role.OPERATOR, login.password)
         journal = Journal(settings.journal_url)
         stack.callback(journal.close)
-        yield Demonstration(settings, archive, journal)
+        yield Demonstration(settings, archive, journal, login)
 
 
 def _free_ports(count: int) -> list[int]:

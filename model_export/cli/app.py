@@ -62,7 +62,6 @@ app = typer.Typer(
     help="From a hospital's images to a model package that SecondRead loads: prepare, train, "
     "judge, explain, export. Research use only.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

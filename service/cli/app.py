@@ -93,7 +93,6 @@ app = typer.Typer(
     cls=lazy_group(COMMANDS),
     help="A second reader for breast ultrasound inside a hospital's PACS. Research use only.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

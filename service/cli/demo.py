@@ -74,7 +74,15 @@ def demo(
         if missing:
             console.print(f"[red]{missing} of {len(rows)} files have no complete result[/]")
         if not once:
-            console.print("It stays up: send more with `secondread send`. Ctrl-C ends it.")
+            page = running.page
+            console.print(
+                f"Its web page is {page.url}, name [bold]{page.name}[/],"
+                f" password [bold]{page.password}[/]."
+            )
+            port = running.scanner_target.port
+            console.print(
+                f"It stays up: send more with `secondread send --port {port}`. Ctrl-C ends it."
+            )
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
         console.print("stopping")

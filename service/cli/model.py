@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -37,7 +38,12 @@ def show(
 
 
 @model_app.command()
-def verify(folder: Folder) -> None:
+def verify(
+    folder: Folder,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object: usable, checks, problem.")
+    ] = False,
+) -> None:
     """Check the sha256, load the model into ONNX Runtime, and look at what it answers.
 
     Exit code 0 if all is well, 1 if anything is not.
@@ -45,14 +51,27 @@ def verify(folder: Folder) -> None:
     from service.analysis.inference import InferenceError
     from service.analysis.verification import verify_model
 
-    package = _package(folder)
-    typer.echo(f"sha256 {package.manifest.sha256}: as in the manifest")
-    try:
-        for line in verify_model(package, AnalysisSettings()):
+    checks: list[str] = []
+    problem = ""
+
+    def tell(line: str) -> None:
+        checks.append(line)
+        if not as_json:
             typer.echo(line)
-    except InferenceError as error:
-        _fail(str(error))
-    typer.echo(f"{package.manifest.name} {package.manifest.version} can be used")
+
+    try:
+        package = load_model_package(folder)
+        tell(f"sha256 {package.manifest.sha256}: as in the manifest")
+        for line in verify_model(package, AnalysisSettings()):
+            tell(line)
+        tell(f"{package.manifest.name} {package.manifest.version} can be used")
+    except (InferenceError, ModelPackageError) as error:
+        problem = str(error)
+    if as_json:
+        told = {"usable": not problem, "checks": checks, "problem": problem or None}
+        typer.echo(json.dumps(told, indent=2))
+    if problem:
+        _fail(problem)
 
 
 def _package(folder: Path) -> ModelPackage:

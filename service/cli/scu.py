@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,6 +65,7 @@ def echo(
     tls_certificate: TlsCertificate = None,
     tls_key: TlsKey = None,
     tls_any_host_name: TlsAnyHostName = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Ask a DICOM peer whether it is there (C-ECHO).
 
@@ -72,15 +74,24 @@ def echo(
     tls = _tls(tls_ca, tls_certificate, tls_key, tls_any_host_name)
     peer = scu.Peer(host, port, aet, tls=tls)
     started = time.monotonic()
+    status, problem = None, ""
     try:
         status = scu.echo(peer, calling)
     except scu.AssociationFailed as error:
-        _fail(str(error))
-    if status is None:
-        _fail(f"{peer} accepted the association and did not answer the C-ECHO")
-    if status != 0:
-        _fail(f"{peer} answered the C-ECHO with 0x{status:04X}")
-    typer.echo(f"{peer} answers ({(time.monotonic() - started) * 1000:.0f} ms)")
+        problem = str(error)
+    else:
+        if status is None:
+            problem = f"{peer} accepted the association and did not answer the C-ECHO"
+        elif status != 0:
+            problem = f"{peer} answered the C-ECHO with 0x{status:04X}"
+    milliseconds = round((time.monotonic() - started) * 1000, 1)
+    if as_json:
+        told = {"status": status, "problem": problem or None, "milliseconds": milliseconds}
+        typer.echo(json.dumps(told))
+    elif not problem:
+        typer.echo(f"{peer} answers ({milliseconds:.0f} ms)")
+    if problem:
+        _fail(problem)
 
 
 def send(
@@ -96,6 +107,9 @@ def send(
     tls_certificate: TlsCertificate = None,
     tls_key: TlsKey = None,
     tls_any_host_name: TlsAnyHostName = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a file and line on stdout.")
+    ] = False,
 ) -> None:
     """Send files by C-STORE, each in its own transfer syntax; pictures are wrapped first.
 
@@ -121,13 +135,25 @@ def send(
             scu.send_files(files, peer, calling, on_sent)
         except scu.AssociationFailed as error:
             problem = str(error)
-    if outcomes:
+    if as_json:
+        for outcome in outcomes:
+            typer.echo(json.dumps(_plain(outcome)))
+    elif outcomes:
         Console().print(_table(outcomes))
     if problem:
         _fail(problem)
     missing = sum(not outcome.stored for outcome in outcomes)
     if missing:
         _fail(f"{missing} of {len(outcomes)} files were not stored")
+
+
+def _plain(outcome: scu.SendOutcome) -> dict[str, object]:
+    return {
+        "file": str(outcome.path),
+        "stored": outcome.stored,
+        "status": outcome.status,
+        "outcome": outcome.text,
+    }
 
 
 def _table(outcomes: Iterable[scu.SendOutcome]) -> Table:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pydicom.data
 import pytest
 
 from service.cli.app import COMMANDS
 from service.cli.lazy import load
+from service.config import REFERENCE_MODEL
 from tests.conftest import REPOSITORY
+
+IMAGE = Path(pydicom.data.__file__).parent / "test_files" / "examples_palette.dcm"
 
 
 @pytest.fixture
@@ -73,8 +78,8 @@ PAGES = sorted([*(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md"])
 def test_the_commands_that_a_page_names_exist_with_their_options(page: Path) -> None:
     for name, rest in re.findall(r"`(?:\S*/)?secondread ([a-z]+)([^`]*)`", page.read_text()):
         command = load(name, COMMANDS[name])
-        if name == "model":
-            continue
+        if hasattr(command, "commands"):
+            command = command.commands[rest.split()[0]]
         options = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= options, f"secondread {name}{rest}"
 
@@ -150,3 +155,78 @@ def test_a_model_that_is_missing_stops_the_worker(secondread, tmp_path: Path) ->
     )
     assert answer.returncode == 2
     assert "nowhere is not a model package" in answer.stderr
+
+
+@pytest.mark.parametrize("program", ["secondread", "secondread-model"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_completion(program: str, shell: str) -> None:
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, variable: f"source_{shell}"},
+    )
+    assert f"{variable}=complete_{shell}" in done.stdout
+    assert program in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("secondread st", {"status"}),
+        ("secondread status --", {"--json", "--config", "--help"}),
+        ("secondread account ", {"add", "list", "remove", "token"}),
+        ("secondread withdraw --", {"--reason", "--patient-safety"}),
+    ],
+)
+def test_completion_knows_commands_that_are_loaded_late(words: str, wanted: set[str]) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("secondread")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "_SECONDREAD_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+    )
+    assert wanted <= set(done.stdout.split()), done.stdout + done.stderr
+
+
+RUNNING = {"up", "demo", "ingest", "worker", "keeper", "web"}
+"""Commands that run until they are ended, and tell in the log what they do."""
+CHANGING = {"add", "remove", "token"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - RUNNING))
+def test_every_command_that_answers_answers_in_json(name: str) -> None:
+    loaded = load(name, COMMANDS[name])
+    inner = getattr(loaded, "commands", {name: loaded})
+    for each in inner.keys() - CHANGING:
+        options = {option for parameter in inner[each].params for option in parameter.opts}
+        assert "--json" in options, f"{name} {each}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["echo", "127.0.0.1", "9"], 1),
+        (["send", str(IMAGE), "--port", "9"], 1),
+        (["analyse", str(IMAGE)], 0),
+        (["config"], 0),
+        (["model", "verify", str(REFERENCE_MODEL)], 0),
+        (["model", "verify", "/"], 1),
+        (["account", "list"], 0),
+    ],
+)
+def test_its_json_can_be_read(secondread, arguments: list[str], code: int) -> None:
+    """Also where the answer is that it did not work."""
+    answer = secondread(*arguments, "--json")
+    assert answer.returncode == code, answer.stderr
+    if arguments[0] != "send":
+        json.loads(answer.stdout)
+    assert bool(answer.stderr) == bool(code) or arguments[0] == "analyse"

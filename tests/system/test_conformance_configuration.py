@@ -71,7 +71,7 @@ def test_listening_ports() -> None:
         assert row["Address"] == ("127.0.0.1" if section == "broker" else values.host), row
     keys = {
         f"{section}.{key}"
-        for section in ("ingest", "broker", "monitoring", "delivery", "keeper", "analysis")
+        for section in ("ingest", "broker", "monitoring", "delivery", "keeper", "analysis", "web")
         for key in type(getattr(settings, section)).model_fields
         if key.endswith("port")
     }
