@@ -40,8 +40,9 @@ $(TESTING)/.ready: pyproject.toml
 
 develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer
 
-docs: $(TESTING)/.ready ## the manuals as a site in build/site
-	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/mkdocs build --quiet
+# Not --quiet: it would swallow the warnings that strict counts.
+docs: $(TESTING)/.ready ## the manuals as a site in build/site; a link or anchor that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(TESTING)/bin/python -m mkdocs build --strict
 
 check: $(TESTING)/.ready ## ruff, mypy --strict, import-linter
 	$(TESTING)/bin/ruff check .
