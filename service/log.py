@@ -18,7 +18,7 @@ from types import TracebackType
 _log = logging.getLogger(__name__)
 
 # These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
-_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "PIL")
+_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "PIL", "uvicorn", "httpx2", "opentelemetry")
 # These quote the value that they warn of, such as a UID that does not conform.
 _SILENT = ("pydicom", "pynetdicom", "highdicom")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from service.config import ConfigurationError, Settings
 from service.journal.journal import Journal, JournalError
@@ -79,9 +79,10 @@ class Probe:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.seconds):
+            uid = str(generate_uid())
             try:
-                outcome = self.walk()
-                self.take_out()
+                outcome = self.walk(uid)
+                self.take_out(uid)
             except (JournalError, OSError) as error:
                 log.warning("no probe was sent: %s", type(error).__name__)
                 continue
@@ -89,10 +90,12 @@ class Probe:
             if outcome is not ProbeOutcome.PASSED:
                 log.warning("a probe did not pass: %s", outcome)
 
-    def walk(self) -> ProbeOutcome:
-        """Send one, and wait for what becomes of it. Raises JournalError, OSError."""
-        data_set = synthetic_image()
-        uid = str(data_set.SOPInstanceUID)
+    def walk(self, uid: str) -> ProbeOutcome:
+        """Send one, and wait for what becomes of it. Raises JournalError, OSError.
+
+        uid: its SOP Instance UID, which nothing else has.
+        """
+        data_set = synthetic_image(uid)
         self._journal.announce_probe(uid)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="secondread-") as folder:
@@ -115,9 +118,14 @@ class Probe:
                 break
         return ProbeOutcome.LATE
 
-    def take_out(self) -> None:
-        """Files first: one without a row would be taken for an image that was not recorded."""
-        finished = self._journal.finished_probes()
+    def take_out(self, uid: str) -> None:
+        """This one if it is done, and what others, or earlier ones, have left.
+
+        Files first: one without a row would be taken for an image that was not recorded. Raises
+        JournalError, OSError.
+        """
+        older = timedelta(seconds=2 * self._settings.patience)
+        finished = self._journal.finished_probes(uid, older)
         for key, parcels in finished:
             self._spool.image_path(key).unlink(missing_ok=True)
             for parcel in parcels:
@@ -135,13 +143,13 @@ class Probe:
         return not row.deliveries or row.state is ImageState.DELIVERED
 
 
-def synthetic_image() -> Dataset:
+def synthetic_image(uid: str) -> Dataset:
     """A new study of one image, as a scanner would send it, which says what it is in words."""
     data_set = wrap_pixels(speckle(np.random.default_rng()), "probe")
     data_set.StudyInstanceUID = generate_uid()
     data_set.SeriesInstanceUID = generate_uid()
-    data_set.SOPInstanceUID = generate_uid()
-    data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+    data_set.SOPInstanceUID = UID(uid)
+    data_set.file_meta.MediaStorageSOPInstanceUID = UID(uid)
     data_set.PatientID = "SECONDREAD-PROBE"
     data_set.PatientName = "PROBE^SECONDREAD"
     data_set.StudyDescription = data_set.SeriesDescription = data_set.ImageComments = _WORDS

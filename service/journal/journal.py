@@ -124,10 +124,15 @@ class Journal:
         with self._database.writing() as connection:
             probes.announce(connection, sop_instance_uid, self._clock())
 
-    def finished_probes(self) -> list[tuple[str, list[str]]]:
-        """Keys of probes that nobody works on any more, each with its parcels."""
+    def finished_probes(
+        self, sop_instance_uid: str, older: timedelta
+    ) -> list[tuple[str, list[str]]]:
+        """Keys of probes that nobody works on any more, each with its parcels.
+
+        sop_instance_uid: of one's own. older: so old are those of others, who may still look.
+        """
         with self._database.reading() as connection:
-            return probes.finished(connection)
+            return probes.finished(connection, sop_instance_uid, self._clock() - older)
 
     def forget_probes(self, keys: Sequence[str], never_came: timedelta) -> None:
         """Their files must be gone already: a file without a row would be taken for an image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, delete, exists, insert, or_, select
 
 from service.journal.records import DeliveryState, ImageState
 from service.journal.schema import delivery, image, probe, result
@@ -23,11 +23,16 @@ def is_announced(connection: Connection, sop_instance_uid: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def finished(connection: Connection) -> list[tuple[str, list[str]]]:
-    """Keys of probes that nobody works on any more, each with its parcels."""
+def finished(
+    connection: Connection, sop_instance_uid: str, made_before: datetime
+) -> list[tuple[str, list[str]]]:
+    """Keys of probes that nobody works on any more, each with its parcels: this one, and older."""
     busy = exists().where(delivery.c.image_key == image.c.key, delivery.c.state.in_(_UNFINISHED))
     keys = connection.execute(
-        select(image.c.key).where(image.c.probe, image.c.state != ImageState.RECEIVED, ~busy)
+        select(image.c.key)
+        .join(probe, probe.c.sop_instance_uid == image.c.sop_instance_uid)
+        .where(image.c.probe, image.c.state != ImageState.RECEIVED, ~busy)
+        .where(or_(image.c.sop_instance_uid == sop_instance_uid, probe.c.made_at < made_before))
     ).scalars()
     return [(key, _parcels(connection, key)) for key in keys]
 

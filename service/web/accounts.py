@@ -21,6 +21,8 @@ from service.spool import sync_folder, write_durably
 
 SHORTEST_PASSWORD = 12
 _LONGEST_PASSWORD = 256
+_AT_ONCE = threading.BoundedSemaphore(2)
+"""Argon2 takes 64 MiB for each password that is looked at."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 
 
@@ -95,7 +97,8 @@ class Accounts:
         account = self.find(name)
         phc = account.password if account else _nobodys_hash()
         try:
-            _hasher().verify(phc, password[: _LONGEST_PASSWORD + 1])
+            with _AT_ONCE:
+                _hasher().verify(phc, password[: _LONGEST_PASSWORD + 1])
         except (VerificationError, InvalidHashError):
             return None
         return account

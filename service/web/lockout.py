@@ -36,14 +36,12 @@ class FailedLogins:
     def failed(self, name: str, address: str) -> None:
         now = self._clock()
         with self._lock:
-            if len(self._counted) >= _MOST:
-                self._counted = {
-                    key: (count, last)
-                    for key, (count, last) in self._counted.items()
-                    if now - last < self._seconds
-                }
             for key, _ in self._keys(name, address):
-                self._counted[key] = (self._count(key, now) + 1, now)
+                count = self._count(key, now) + 1
+                self._counted.pop(key, None)
+                self._counted[key] = (count, now)
+            while len(self._counted) > _MOST:
+                del self._counted[next(iter(self._counted))]  # the one longest ago
 
     def succeeded(self, name: str, address: str) -> None:
         with self._lock:

@@ -101,7 +101,8 @@ class OidcLogin:
         return Person(name, role)
 
     def _role(self, groups: object) -> Role | None:
-        named = {groups} if isinstance(groups, str) else set(groups or ())  # type: ignore[call-overload]
+        several = groups if isinstance(groups, list) else [groups]
+        named = {group for group in several if isinstance(group, str)}
         if named & set(self._settings.operators):
             return Role.OPERATOR
         if named & set(self._settings.viewers):

@@ -31,7 +31,6 @@ from service.web.steps import steps_of
 router = APIRouter(include_in_schema=False)
 
 PAGE_IMAGES = 48
-_SCANNERS = timedelta(days=30)
 _YEAR = 365 * 86400
 
 Key = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -115,7 +114,7 @@ def images(
         studies=list(_groups(rows)),
         choice=choice,
         states=list(ImageState),
-        scanners=site.journal.scanners(_SCANNERS),
+        scanners=site.scanners(),
         failed=site.journal.counts().images[ImageState.FAILED],
         older=older,
         newest="/?" + urlencode(choice.query()) if after else "",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,9 +21,28 @@ from service.web.gate import Gate, Visitor, address_of
 from service.web.oidc import OidcLogin
 from service.web.pictures import Pictures
 
+_ASK_SECONDS = 60.0
+_SCANNER_DAYS = timedelta(days=30)
+
 
 class NotThere(Exception):
     """What was asked for does not exist; the text says what."""
+
+
+class Lately:
+    """What takes long to ask, and changes seldom. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked_at = float("-inf")
+        self._scanners: list[str] = []
+
+    def scanners(self, journal: Journal) -> list[str]:
+        with self._lock:
+            if not self._scanners or time.monotonic() - self._asked_at > _ASK_SECONDS:
+                self._scanners = journal.scanners(_SCANNER_DAYS)
+                self._asked_at = time.monotonic()
+            return self._scanners
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,11 @@ class Site:
     trail: AuditTrail
     gate: Gate
     oidc: OidcLogin | None
+    lately: Lately = field(default_factory=Lately)
+
+    def scanners(self) -> list[str]:
+        """Calling AE titles of the last days; asked of the journal no more than once a minute."""
+        return self.lately.scanners(self.journal)
 
     def image(self, key: str) -> ImageRow:
         """Raises NotThere."""

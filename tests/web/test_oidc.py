@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 from oidc_provider_mock import User, run_server_in_thread
 from playwright.sync_api import Browser, Page, expect
 
-from tests.conftest import wait_until
+from tests.web.alone import Site, serving
 
 
-class Site:
-    """``secondread web`` alone, with a provider."""
-
-    def __init__(self, folder: Path, port: int, monitoring: int, issuer: str) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self.data = folder / "data"
-        self.monitoring = f"http://127.0.0.1:{monitoring}"
-        secret = folder / "secret"
-        secret.write_text("provider-secret\n")
-        secret.chmod(0o600)
-        self.config = folder / "secondread.toml"
-        self.config.write_text(
-            f'data_dir = "{self.data}"\n'
-            f"monitoring.web_port = {monitoring}\n"
-            f'[web]\nport = {port}\nurl = "{self.url}"\n'
-            f'[web.oidc]\nname = "the hospital"\nissuer = "{issuer}"\nclient_id = "secondread"\n'
-            f'client_secret_file = "{secret}"\n'
-            'operators = ["pacs-admins"]\nviewers = ["radiology"]\n'
-        )
-        self.data.mkdir()
-        self._log = (folder / "log").open("wb")
-        self.log = folder / "log"
-        command = [sys.executable, "-m", "service.cli", "web", "--config", str(self.config)]
-        self.process = subprocess.Popen(
-            command, stdout=self._log, stderr=subprocess.STDOUT, env=dict(os.environ)
-        )
-
-    def answers(self) -> bool:
-        try:
-            return requests.get(f"{self.monitoring}/healthz", timeout=2).ok
-        except requests.ConnectionError:
-            return False
-
-    def audited(self) -> str:
-        return "".join(path.read_text() for path in (self.data / "audit").glob("*.jsonl"))
+def oidc(folder: Path, issuer: str) -> str:
+    """Lines of the configuration."""
+    secret = folder / "secret"
+    secret.write_text("provider-secret\n")
+    secret.chmod(0o600)
+    return (
+        f'[web.oidc]\nname = "the hospital"\nissuer = "{issuer}"\nclient_id = "secondread"\n'
+        f'client_secret_file = "{secret}"\n'
+        'operators = ["pacs-admins"]\nviewers = ["radiology"]\n'
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +36,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int])
     with run_server_in_thread(user_claims=users, require_nonce=True) as provider:
         issuer = f"http://localhost:{provider.server_port}"
         folder = tmp_path_factory.mktemp("web")
-        made = Site(folder, free_port(), free_port(), issuer)
-        try:
-            wait_until(made.answers, 30)
+        with serving(folder, free_port, oidc(folder, issuer)) as made:
             yield made
-        finally:
-            made.process.terminate()
-            assert made.process.wait(20) == 0
 
 
 @pytest.fixture
@@ -127,15 +93,9 @@ def test_no_secret_and_no_trace_in_the_log(site: Site) -> None:
     assert "Traceback" not in text
 
 
-def test_without_provider_the_page_says_so(
-    tmp_path: Path, free_port: Callable[[], int], browser: Any
-) -> None:
-    alone = Site(tmp_path, free_port(), free_port(), f"http://localhost:{free_port()}")
-    try:
-        wait_until(alone.answers, 30)
+def test_without_provider_the_page_says_so(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    nowhere = f"http://localhost:{free_port()}"
+    with serving(tmp_path, free_port, oidc(tmp_path, nowhere)) as alone:
         answer = requests.get(f"{alone.url}/login/oidc", timeout=30)
         assert answer.status_code == 502
         assert "the provider does not answer as it should" in answer.text
-    finally:
-        alone.process.terminate()
-        alone.process.wait(20)

@@ -259,8 +259,9 @@ def test_an_operator_replays_what_failed(
         page.click(f"#image-{rows[0].key} a")
         expect(page.locator("#result")).to_contain_text("inference failed")
         page.click("text=Replay")
+        expect(page.locator("#result")).to_contain_text("delivered", timeout=60_000)
         expect(page.locator("#result")).not_to_contain_text("failed")
-        eventually(lambda: web.up.row(paths[0]).state is ImageState.DELIVERED, 60)
+        assert web.up.row(paths[0]).state is ImageState.DELIVERED
         assert web.up.row(paths[1]).state is ImageState.FAILED
         visitor.goes_to("/")
         page.click("text=Replay all that failed")
