@@ -187,6 +187,13 @@ class StowDestination(_Destination):
     client_key: Path | None = None
 
     @model_validator(mode="after")
+    def _no_secret_in_the_clear(self) -> StowDestination:
+        here = self.url.host in ("127.0.0.1", "localhost", "[::1]")
+        if self.authentication is not None and self.url.scheme != "https" and not here:
+            raise ValueError("authentication needs an https url: by http its secret would be read")
+        return self
+
+    @model_validator(mode="after")
     def _key_and_certificate(self) -> StowDestination:
         if (self.client_key is None) != (self.client_certificate is None):
             raise ValueError("client_certificate and client_key belong together")

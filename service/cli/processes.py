@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 import time
@@ -94,6 +95,8 @@ def web(config: ConfigFile = None) -> None:
 def _settings(config: Path | None, role: str) -> Settings:
     settings = load_settings(config)
     set_up_logging(role, settings.log_level)
+    # Images, results and journal are for the service's own user.
+    os.umask(0o077)
     # A core dump would hold images and secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     for path in settings.exposed_files():

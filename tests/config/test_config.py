@@ -165,6 +165,11 @@ def test_what_is_made_follows_from_what_the_destinations_want(
         ),
         ("ingest = 1", "ingest"),
         ('[web]\nhost = "0.0.0.0"', "web"),
+        (
+            '[[destinations]]\nname = "p"\nurl = "http://p.example.org/"\n'
+            'authentication = { type = "basic", user = "u", password_file = "f" }',
+            "destinations.0",
+        ),
         ('[web]\nhost = "page.example.org"', "web"),
         (
             '[web.oidc]\nissuer = "https://i/"\nclient_id = "c"\nclient_secret_file = "s"',

@@ -374,3 +374,11 @@ def test_it_ends_cleanly_after_all_this(road, every_file) -> None:
     assert not road.service.alive(pids)
     assert road.service.taken_ports() == []
     assert "Traceback" not in road.service.text()
+
+
+def test_nobody_else_on_the_machine_can_read_what_it_keeps(road) -> None:
+    """Whatever the umask of whoever started it."""
+    kept = [road.service.data_dir, *road.service.data_dir.rglob("*")]
+    assert len(kept) > 20
+    open_to_others = [path for path in kept if not path.is_socket() and path.stat().st_mode & 0o077]
+    assert open_to_others == []
