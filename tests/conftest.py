@@ -16,12 +16,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from pynetdicom.dsutils import split_dataset
 
 from service.storage_scp import LocalArchive
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -117,6 +120,19 @@ def running(server: _Server) -> Iterator[_Server]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """Debian's Chromium, with a fresh profile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=_binary("chromium"), args=["--no-sandbox", *arguments]
+        )
+        yield started
+        started.close()
 
 
 class RedisServer(ServerProcess):

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from starlette.responses import Response
 
 from dicom_sr.rejection_note import RejectionReason
-from service.journal.records import ImageFilter, ImageState
+from service.journal.records import ImageFilter, ImageRow, ImageState
 from service.orders import Orders
 from service.views import ImageBrief, ImageDetails, StatusView
 from service.web.gate import CSRF_HEADER, Visitor, require_operator, require_token
@@ -203,7 +203,7 @@ def _seen(
     visitor: Visitor,
     key: str,
     kind: str,
-    make: Callable[[Any], bytes],
+    make: Callable[[ImageRow], bytes],
 ) -> Response:
     row = site.image(key)
     content = make(row)
@@ -236,7 +236,9 @@ def withdraw(site: TheSite, visitor: AnOperator, key: Key, why: Withdrawal) -> D
     return _order(site, visitor, key, lambda orders, row: orders.withdraw(row, title, why.reason))
 
 
-def _order(site: Site, visitor: Visitor, key: str, order: Callable[[Orders, Any], None]) -> Done:
+def _order(
+    site: Site, visitor: Visitor, key: str, order: Callable[[Orders, ImageRow], None]
+) -> Done:
     order(site.orders_of(visitor), site.image(key))
     return Done(done=1)
 

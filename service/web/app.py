@@ -19,7 +19,7 @@ from service.analysis.decode_error import DecodeError
 from service.analysis.model_package import ModelPackageError
 from service.journal.journal import JournalError
 from service.orders import NotDone
-from service.web import api, pages
+from service.web import api, entrance, pages
 from service.web.accounts import AccountError
 from service.web.gate import Forbidden, NotLoggedIn, Visitor
 from service.web.pictures import NoPicture
@@ -56,6 +56,7 @@ def build(site: Site) -> ASGIApp:
     app.state.site = site
     app.include_router(api.router)
     app.include_router(pages.router)
+    app.include_router(entrance.router)
     static = str(files("service.web").joinpath("static"))
     app.mount("/static", StaticFiles(directory=static), name="static")
     for kind in (*_STATUS, HTTPException, RequestValidationError):

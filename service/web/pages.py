@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from dicom_sr.rejection_note import RejectionReason
 from service.doctor import look_at
@@ -19,13 +19,11 @@ from service.journal.records import ImageFilter, ImageRow, ImageState
 from service.orders import NotDone
 from service.views import ImageBrief, ImageDetails, StatusView
 from service.web.api import Decision
-from service.web.gate import LoginRefused, address_of, local_path, require_operator, require_token
-from service.web.language import COOKIE, LANGUAGES
+from service.web.gate import require_operator, require_token
 from service.web.model_card import card_html
-from service.web.oidc import CALLBACK, OidcRefused
-from service.web.rendering import page
+from service.web.rendering import page, redirect
 from service.web.search import Found, search
-from service.web.site import AVisitor, NotThere, Site, TheSite, site_of
+from service.web.site import AVisitor, NotThere, Site, TheSite
 from service.web.steps import steps_of
 
 router = APIRouter(include_in_schema=False)
@@ -129,13 +127,13 @@ def find(
     found = search(site.journal, words.strip())
     match found:
         case Found(study=True, keys=[key, *_]):
-            return _to(f"/images/{key}/study")
+            return redirect(f"/images/{key}/study")
         case Found(keys=[key]):
-            return _to(f"/images/{key}")
+            return redirect(f"/images/{key}")
         case Found(prefix=str(prefix)):
-            return _to(f"/?key={prefix}")
+            return redirect(f"/?key={prefix}")
         case Found(keys=[key, *_]):
-            return _to(f"/images/{key}/study")
+            return redirect(f"/images/{key}/study")
     return page(request, "error.html", visitor, status=404, text="nothing was found")
 
 
@@ -225,7 +223,7 @@ def order(
                 raise NotThere("there is no such order")
     except NotDone as error:
         return _image_page(request, site, visitor, site.image(key), told=str(error), status=409)
-    return _to(f"/images/{key}")
+    return redirect(f"/images/{key}")
 
 
 @router.post("/replay-failed")
@@ -233,7 +231,7 @@ def replay_failed(site: TheSite, visitor: AVisitor, csrf: Annotated[str, Form()]
     require_operator(visitor)
     require_token(visitor, csrf)
     site.orders_of(visitor).replay_all()
-    return _to("/")
+    return redirect("/")
 
 
 @router.get("/status")
@@ -285,100 +283,3 @@ def model(request: Request, site: TheSite, visitor: AVisitor) -> Response:
         threshold=manifest.threshold_of(point),
         evaluations=manifest.training.get("evaluations", {}),
     )
-
-
-@router.get("/login")
-def login_form(request: Request, site: TheSite, next: str = "/") -> Response:
-    return _login_page(request, site, local_path(next))
-
-
-@router.post("/login")
-def log_in(
-    request: Request,
-    site: TheSite,
-    name: Annotated[str, Form(max_length=64)],
-    password: Annotated[str, Form(max_length=1024)],
-    next: Annotated[str, Form()] = "/",
-) -> Response:
-    try:
-        session = site.gate.log_in(name, password, address_of(request))
-    except LoginRefused as error:
-        told = (
-            "too many wrong passwords: wait a while"
-            if error.locked
-            else "name or password is wrong"
-        )
-        return _login_page(request, site, local_path(next), told, 429 if error.locked else 403)
-    answer = _to(local_path(next))
-    site.gate.give_cookie(answer, session)
-    return answer
-
-
-def _login_page(
-    request: Request, site: Site, next_path: str, told: str = "", status: int = 200
-) -> Response:
-    return page(
-        request,
-        "login.html",
-        None,
-        status=status,
-        next=next_path,
-        told=told,
-        oidc=site.oidc.name if site.oidc else "",
-        has_accounts=site.gate.has_accounts,
-    )
-
-
-@router.post("/logout")
-def log_out(
-    request: Request, site: TheSite, visitor: AVisitor, csrf: Annotated[str, Form()]
-) -> Response:
-    require_token(visitor, csrf)
-    site.gate.log_out(request)
-    answer = _to("/login")
-    site.gate.take_cookie(answer)
-    return answer
-
-
-@router.get("/login/oidc")
-async def to_provider(request: Request) -> Response:
-    site = site_of(request)
-    if site.oidc is None:
-        raise NotThere("there is no OpenID Connect here")
-    try:
-        return await site.oidc.send_away(request)
-    except OidcRefused as error:
-        return _login_page(request, site, "/", str(error), 502)
-
-
-@router.get(CALLBACK)
-async def from_provider(request: Request) -> Response:
-    site = site_of(request)
-    if site.oidc is None:
-        raise NotThere("there is no OpenID Connect here")
-    address = address_of(request)
-    try:
-        person = await site.oidc.take_back(request)
-    except OidcRefused as error:
-        site.gate.turn_away(error.name, address)
-        return _login_page(request, site, "/", str(error), 403)
-    answer = _to("/")
-    site.gate.give_cookie(answer, site.gate.let_in(person.name, person.role, address))
-    return answer
-
-
-@router.post("/language")
-def choose_language(
-    request: Request,
-    language: Annotated[str, Form()],
-    back: Annotated[str, Form()] = "/",
-) -> Response:
-    answer = _to(local_path(back))
-    if language in LANGUAGES:
-        secure = site_of(request).settings.web.encrypted
-        answer.set_cookie(COOKIE, language, max_age=_YEAR, samesite="lax", secure=secure)
-    return answer
-
-
-def _to(path: str) -> Response:
-    return RedirectResponse(path, status_code=303)

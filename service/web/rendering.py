@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.web.gate import Visitor
 from service.web.language import LANGUAGES, language_of, translator
@@ -47,6 +47,11 @@ def page(
         )
     )
     return HTMLResponse(content, status)
+
+
+def redirect(path: str) -> Response:
+    """To a page of ours, by GET."""
+    return RedirectResponse(path, status_code=303)
 
 
 def _time(moment: datetime | None) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +21,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
+
+from tests.conftest import chromium
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OHIF = REPOSITORY / "build" / "ohif"
@@ -34,7 +35,6 @@ _FAR_AWAY = 10_000
 # A browser's page on a full HD screen.
 WINDOW = {"width": 1920, "height": 940}
 BROWSER = (
-    "--no-sandbox",
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
@@ -293,14 +293,8 @@ def ohif(shared_orthanc: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, with a fresh profile."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is not installed; `make test` installs it")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=BROWSER)
+    with chromium(*BROWSER) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import pydicom.data
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -24,12 +23,12 @@ from service.audit.messages import Message
 from service.journal.records import ImageRow, ReceivedImage
 from service.scu import send_files
 from service.spool import image_key
-from tests.conftest import REPOSITORY, running_orthanc, wait_until
+from tests.conftest import REPOSITORY, chromium, running_orthanc, wait_until
 from tests.system.conftest import Up, make_small_model
 
 SCREENSHOTS = REPOSITORY / "build" / "web"
 PASSWORD = "a password for tests"
-BROWSER = ("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking")
+BROWSER = ("--disable-quic", "--no-first-run", "--disable-background-networking")
 WINDOW = {"width": 1440, "height": 900}
 
 
@@ -155,14 +154,8 @@ def web(
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, with a fresh profile."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is not installed; `make test` installs it")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=BROWSER)
+    with chromium(*BROWSER) as started:
         yield started
-        started.close()
 
 
 class Visitor:
