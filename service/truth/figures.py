@@ -116,8 +116,11 @@ def share(count: int, total: int) -> Estimate:
 
 
 def calibration_error(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Mean of the distance between the share of malignant cases and the mean score over ten bins of equal width, weighted by
-    their cases (expected calibration error; Naeini, Cooper & Hauskrecht, AAAI 2015), 0–1."""
+    """Expected calibration error, 0–1 (Naeini, Cooper & Hauskrecht, AAAI 2015).
+
+    By ten bins of equal width: how far the share of malignant cases lies from the mean score, and
+    the mean of that weighted by the bins' cases.
+    """
     bins = np.searchsorted(np.linspace(0, 1, _BINS + 1)[1:-1], scores)
     observed = np.bincount(bins, weights=truth, minlength=_BINS)
     predicted = np.bincount(bins, weights=scores, minlength=_BINS)
