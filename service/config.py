@@ -39,6 +39,7 @@ from service.destination import (
     Section,
 )
 from service.ingest.settings import IngestSettings
+from service.truth.settings import TruthSettings
 from service.web.settings import WebSettings
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
@@ -305,6 +306,7 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()
     audit: AuditSettings = AuditSettings()
+    truth: TruthSettings = TruthSettings()
     web: WebSettings = WebSettings()
 
     @field_validator("destinations")
