@@ -12,6 +12,8 @@ DicomSRValidator:pixelmed-apps
 chromium:chromium
 npm:npm
 promtool:prometheus
+haproxy:haproxy
+ip:iproute2
 "
 missing=""
 for pair in $needed; do
