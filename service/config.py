@@ -70,7 +70,7 @@ class JournalSettings(_SecretUrl):
 
 
 class BrokerSettings(_SecretUrl):
-    """url: ``redis://…``, or ``sentinel://HOST:PORT,HOST:PORT/NAME`` for a master that Redis Sentinel
+    """url: ``redis://…``, or ``sentinel://HOST:PORT,HOST:PORT/NAME`` for a master that Sentinel
     watches; empty means the embedded Valkey of ``secondread up``.
 
     url_file: a file that holds the URL and nothing else, in place of ``url``.
