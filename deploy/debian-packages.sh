@@ -12,6 +12,7 @@ DicomSRValidator:pixelmed-apps
 chromium:chromium
 npm:npm
 promtool:prometheus
+systemd-analyze:systemd
 "
 missing=""
 for pair in $needed; do
