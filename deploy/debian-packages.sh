@@ -14,6 +14,7 @@ npm:npm
 promtool:prometheus
 haproxy:haproxy
 ip:iproute2
+systemd-analyze:systemd
 "
 missing=""
 for pair in $needed; do

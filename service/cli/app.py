@@ -66,6 +66,14 @@ COMMANDS = {
         "Withdraw results: a rejection note and a report that replaces them go to every "
         "destination.",
     ),
+    "backup": Command(
+        "service.cli.backup:backup",
+        "Back up journal, spool, accounts and audit trail into a folder, while the service runs.",
+    ),
+    "restore": Command(
+        "service.cli.backup:restore",
+        "Bring a backup back into an empty data folder, and upgrade its journal.",
+    ),
     "analyse": Command(
         "service.cli.analyse:analyse",
         "Analyse files without network, and tell the outcome of each.",
@@ -131,6 +139,7 @@ def run() -> None:
 
 def _report(error: Exception) -> int:
     from service.analysis.model_package import ModelPackageError
+    from service.backup.contents import BackupError
     from service.config import ConfigurationError
     from service.journal.database import JournalError
     from service.log import fault
@@ -141,7 +150,10 @@ def _report(error: Exception) -> int:
     code = RUNTIME_FAILURE
     if isinstance(error, ConfigurationError | ModelPackageError):
         code, text = BAD_CONFIGURATION, str(error)
-    elif isinstance(error, JournalError | BrokerUnavailable | AssociationFailed | SupervisorError):
+    elif isinstance(
+        error,
+        BackupError | JournalError | BrokerUnavailable | AssociationFailed | SupervisorError,
+    ):
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")

@@ -134,13 +134,24 @@ class Journal:
         with self._database.reading() as connection:
             return probes.finished(connection, sop_instance_uid, self._clock() - older)
 
-    def forget_probes(self, keys: Sequence[str], never_came: timedelta) -> None:
+    def every_probe(self) -> list[tuple[str, list[str]]]:
+        """Keys of all probes, each with its parcels, whoever works on them."""
+        with self._database.reading() as connection:
+            return probes.every(connection)
+
+    def forget_probes(self, keys: Sequence[str], never_came: timedelta = timedelta(0)) -> None:
         """Their files must be gone already: a file without a row would be taken for an image.
 
         never_came: so old are other probes that were announced and are forgotten too.
         """
         with self._database.writing() as connection:
             probes.forget(connection, keys, self._clock() - never_came)
+
+    # backup
+    def needed_files(self) -> tuple[list[str], list[tuple[str, tuple[str, ...]]]]:
+        """What work needs: images to be analysed, parcels to be delivered with their files."""
+        with self._database.reading() as connection:
+            return analyses.waiting(connection), deliveries.waiting(connection)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
