@@ -196,7 +196,8 @@ class KeeperSettings(Section):
     publish_grace: seconds after which a job that nobody took is published again.
     sweep_seconds: in which the whole spool is looked through for files that no row knows.
     sweep_age: seconds for which such a file must have been seen before anything is done about it.
-    drift_seconds: between two comparisons of the scores with the model's reference.
+    drift_seconds: between two comparisons of the scores with the model's reference, and with
+        pathology.
     """
 
     interval: Seconds = 1
