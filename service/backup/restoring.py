@@ -9,6 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from alembic.util import CommandError
+
 from service.backup.contents import (
     ACCOUNTS_FILE,
     BackupError,
@@ -77,7 +79,7 @@ class Restore:
         self._compare(name, digest)
 
     def finish(self) -> Lacking:
-        """Upgrade the journal, take probes out, sync. Raises JournalError, OSError.
+        """Upgrade the journal, take probes out, sync. Raises BackupError, JournalError, OSError.
 
         A probe may have lost its files between the journal's copy and the spool's; it is no
         patient's, and the restored service sends new ones.
@@ -86,7 +88,7 @@ class Restore:
         spool = Spool(settings.spool_dir)
         spool.prepare()
         with closing(Journal(settings.journal_url)) as journal:
-            journal.migrate()
+            self._migrate(journal)
             probes = journal.every_probe()
             for key, parcels in probes:
                 spool.image_path(key).unlink(missing_ok=True)
@@ -106,6 +108,14 @@ class Restore:
                 if not all((spool.results_folder(parcel) / name).is_file() for name in names)
             ),
         )
+
+    def _migrate(self, journal: Journal) -> None:
+        try:
+            journal.migrate()
+        except CommandError:
+            raise BackupError(
+                f"the backup was made by a newer version, {self.description.secondread}: install it"
+            ) from None
 
     def undo(self) -> None:
         """Remove what was brought back, so that it is not taken for a restored service.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from service.backup.contents import (
     BackupError,
@@ -216,3 +217,17 @@ def test_without_pg_dump_it_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackupError, match="pg_dump is not installed"):
         Backup(settings, tmp_path / "backup").copy_journal()
+
+
+def test_a_newer_versions_backup_is_refused_and_nothing_stays(
+    receive, settings, elsewhere, tmp_path: Path
+) -> None:
+    receive(1)
+    engine = create_engine(settings.journal_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    folder = back_up(settings, tmp_path / "backup")
+    with pytest.raises(BackupError, match="newer version"):
+        restore(elsewhere, folder)
+    assert list(elsewhere.data_dir.iterdir()) == []
