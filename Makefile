@@ -14,7 +14,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup develop demo docs test check sbom deploy-check debian-packages chaos soak fuzz bench bench-gpu clean
+.PHONY: help setup develop demo docs test check sbom deploy-check debian-packages chaos soak fuzz bench bench-gpu capacity clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [F
 
 bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=road] [QUICK=1]
 	$(TESTING)/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+capacity: $(TESTING)/.ready ## on paper: what many hospitals would need, into docs/capacity.md
+	$(TESTING)/bin/python -m tests.bench.capacity --write
 
 bench-gpu: $(TESTING)/.ready ## CUDA and TensorRT beside the CPU; exit code 2 without a GPU
 	$(TESTING)/bin/python -m tests.bench.gpu

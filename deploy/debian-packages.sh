@@ -12,6 +12,8 @@ DicomSRValidator:pixelmed-apps
 chromium:chromium
 npm:npm
 promtool:prometheus
+haproxy:haproxy
+ip:iproute2
 systemd-analyze:systemd
 "
 missing=""

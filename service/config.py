@@ -39,6 +39,7 @@ from service.destination import (
     Section,
 )
 from service.ingest.settings import IngestSettings
+from service.queue.sentinels import sentinels
 from service.web.settings import WebSettings
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
@@ -69,7 +70,8 @@ class JournalSettings(_SecretUrl):
 
 
 class BrokerSettings(_SecretUrl):
-    """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
+    """url: ``redis://…``, or ``sentinel://HOST:PORT,HOST:PORT/NAME`` for a master that Sentinel
+    watches; empty means the embedded Valkey of ``secondread up``.
 
     url_file: a file that holds the URL and nothing else, in place of ``url``.
     embedded_port: port of the embedded broker on loopback.
@@ -194,7 +196,8 @@ class KeeperSettings(Section):
     publish_grace: seconds after which a job that nobody took is published again.
     sweep_seconds: in which the whole spool is looked through for files that no row knows.
     sweep_age: seconds for which such a file must have been seen before anything is done about it.
-    drift_seconds: between two comparisons of the scores with the model's reference.
+    drift_seconds: between two comparisons of the scores with the model's reference, and with
+        pathology.
     """
 
     interval: Seconds = 1
@@ -374,7 +377,12 @@ class Settings(BaseSettings):
     @property
     def broker_url(self) -> str:
         """Redis URL of the broker."""
-        return _url(self.broker) or (f"redis://127.0.0.1:{self.broker.embedded_port}/0")
+        url = _url(self.broker)
+        try:
+            sentinels(url)
+        except ValueError as error:
+            raise ConfigurationError(f"broker.url: {error}") from None
+        return url or f"redis://127.0.0.1:{self.broker.embedded_port}/0"
 
     @property
     def embedded_broker(self) -> bool:

@@ -23,6 +23,7 @@ from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
 from service.spool import Spool
 from service.sweep import Sweeper
+from service.truth.watch import TruthWatch
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Keeper:
         self._drift = DriftWatch(
             settings.analysis.model, journal, metrics, settings.keeper.drift_seconds
         )
+        self._truth = TruthWatch(settings.analysis, journal, metrics, settings.keeper.drift_seconds)
         self._looked_at = float("-inf")
 
     def what_is_wrong(self) -> str | None:
@@ -143,6 +145,7 @@ class Keeper:
             return
         self._journal.gather_counts()
         self._drift.look()
+        self._truth.look()
         counts = self._journal.counts()
         self._measured_at = time.monotonic()
         for state in ImageState:

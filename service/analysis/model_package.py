@@ -192,6 +192,14 @@ class Manifest(BaseModel):
             f"{known}: set analysis.operating_point to one of them, or leave it empty"
         )
 
+    def sensitivity_of(self, operating_point: str) -> float | None:
+        """On the validation images, 0–1; None if the package does not tell. An empty name is the
+        default."""
+        for point in self.operating_points:
+            if operating_point in ("", point.name):
+                return point.sensitivity
+        return None
+
     @property
     def malignant_index(self) -> int:
         return self.classes.index("malignant")

@@ -78,6 +78,10 @@ COMMANDS = {
         "service.cli.analyse:analyse",
         "Analyse files without network, and tell the outcome of each.",
     ),
+    "truth": Command(
+        "service.cli.truth:truth_app",
+        "What pathology found: take it in, see how good the scores were, hand it on for training.",
+    ),
     "echo": Command(
         "service.cli.scu:echo",
         "Ask a DICOM peer whether it is there (C-ECHO).",

@@ -23,6 +23,7 @@ from service.journal import (
     replay,
     studies,
     tally,
+    truths,
     withdrawals,
 )
 from service.journal.database import Conflict, Database, JournalError
@@ -49,6 +50,7 @@ from service.journal.records import (
     SummaryJob,
 )
 from service.journal.together import Together
+from service.journal.truth_records import JudgedImage, Taken, Truth, TruthRow
 
 __all__ = ["Journal", "JournalError"]
 
@@ -456,6 +458,24 @@ class Journal:
         """What this model has said lately, the newest first."""
         with self._database.reading() as connection:
             return reading.scores(connection, model_sha256, self._clock() - within, limit)
+
+    # truth
+    def record_truth(self, told: Truth, *, replace: bool = False) -> Taken:
+        """What pathology found; on disk when it returns. What was said before stays in
+        ``truth_history``. replace: it holds even where what is known is of a later date."""
+        return self._insert(
+            lambda connection: truths.record(connection, told, self._clock(), replace)
+        )
+
+    def truth_history(self, uid: str) -> list[TruthRow]:
+        """All that was said of a Study or SOP Instance UID; the last one holds."""
+        with self._database.reading() as connection:
+            return truths.history(connection, uid)
+
+    def judged_images(self) -> list[JudgedImage]:
+        """Images whose result holds and whose truth is known, in the order of reception."""
+        with self._database.reading() as connection:
+            return truths.judged(connection)
 
     def uid_of(self, matches: Callable[[str], bool]) -> str | None:
         """The first SOP or Study Instance UID that ``matches``; it looks at every one."""

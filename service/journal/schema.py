@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Enum,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 )
 
 from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
+from service.journal.truth_records import Diagnosis, Source
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -246,4 +248,22 @@ tally = Table(
 """How many rows of a table are in a state: the sum of ``number``, which triggers write.
 
 about: image, study, delivery or result. name: a delivery's destination, a result's reason.
+"""
+
+truth = Table(
+    "truth",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uid", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("diagnosis", _enum(Diagnosis), nullable=False),
+    Column("dated", Date, nullable=False),
+    Column("source", _enum(Source), nullable=False),
+    Column("teller", Text, nullable=False),
+    Column("came_at", UtcDateTime, nullable=False),
+    UniqueConstraint("uid", "number"),
+)
+"""What pathology said of a Study or SOP Instance UID: the highest number holds, others stay.
+
+dated: of the pathology. teller: who brought it.
 """

@@ -87,6 +87,54 @@ class Metrics:
             ["scanner_model", "model_version"],
             registry=self.registry,
         )
+        self.truth_cases = Gauge(
+            "secondread_truth_cases",
+            "Studies whose pathology is known, by what it says",
+            ["model_version", "diagnosis"],
+            registry=self.registry,
+        )
+        self.truth_images = Gauge(
+            "secondread_truth_images",
+            "Images whose pathology, or that of their study, is known",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_auc = Gauge(
+            "secondread_truth_auc",
+            "Area under the ROC curve of these studies, by their highest score",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_sensitivity = Gauge(
+            "secondread_truth_sensitivity",
+            "Share of the malignant studies that were called malignant",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_sensitivity_upper = Gauge(
+            "secondread_truth_sensitivity_upper",
+            "Upper limit of that share's 95 % interval (Wilson)",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_validated_sensitivity = Gauge(
+            "secondread_truth_validated_sensitivity",
+            "Sensitivity of the configured operating point on the package's validation images",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_specificity = Gauge(
+            "secondread_truth_specificity",
+            "Share of the benign studies that were called benign",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.truth_calibration_error = Gauge(
+            "secondread_truth_calibration_error",
+            "How far the scores of these images are from the share of malignant ones (ECE)",
+            ["model_version"],
+            registry=self.registry,
+        )
         self.batch_images = Histogram(
             "secondread_batch_images",
             "Images that were scored in one run",

@@ -1,0 +1,1 @@
+"""Pathology comes back: taken in, held beside the results, measured, handed on."""
