@@ -24,6 +24,9 @@ PYTHON
     touch $tools/.ready
 fi
 
+if [ "${1:-}" = --render ]; then
+    cp deploy/prometheus/alerts.yml $chart/files/alerts.yml
+fi
 echo "helm lint"
 for values in $chart/ci/*-values.yaml; do
     $tools/bin/helm lint --strict --quiet $chart --values "$values"

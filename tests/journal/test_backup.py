@@ -106,7 +106,7 @@ def test_rows_and_files_come_back(
 
 
 def test_while_images_come_each_row_of_the_copy_finds_its_file(
-    receive, settings, elsewhere, tmp_path: Path
+    receive, settings, elsewhere, eventually, tmp_path: Path
 ) -> None:
     stop, received = threading.Event(), []
 
@@ -117,19 +117,24 @@ def test_while_images_come_each_row_of_the_copy_finds_its_file(
     thread = threading.Thread(target=scanner)
     thread.start()
     try:
-        while len(received) < 20:
-            pass
+        eventually(lambda: len(received) >= 20)
         before = len(received)
-        back_up(settings, tmp_path / "backup")
-        during = len(received) - before
+        backup = Backup(settings, tmp_path / "backup")
+        backup.copy_journal()
+        during = len(received)
+        eventually(lambda: len(received) > during + 5)
+        for source, name in backup.files():
+            backup.copy(source, name)
+        backup.finish()
     finally:
         stop.set()
         thread.join()
-    assert during > 0, "nothing came while it was made"
     assert restore(elsewhere, tmp_path / "backup") == Lacking((), ())
     after = Journal(elsewhere.journal_url)
-    for key in received[:before]:
-        assert after.image(key) is not None
+    known = after.known_images(received)
+    assert known >= set(received[:before])
+    files = {path.stem for path in elsewhere.spool_dir.glob("images/*/*.dcm")}
+    assert known < files, "what came after the journal's copy is there for the sweeper"
     after.close()
 
 

@@ -11,11 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from service.programs import PORT_KEYS
+from tests.conftest import REPOSITORY, _answers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SECONDS = 280
@@ -107,6 +110,46 @@ def test_it_analyses_a_real_image(run, us_dicom: Path, tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["outcome"] == "analysed"
     assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} >= {".dcm"}
+
+
+def test_it_runs_and_shows_its_page(
+    installed: Path, free_port: Callable[[], int], eventually: Callable[..., None], tmp_path: Path
+) -> None:
+    """Everything of `secondread up`, in English and Chinese, with its styles."""
+    keys = ("INGEST__PORT", "BROKER__EMBEDDED_PORT", "WEB__PORT")
+    keys += tuple(f"MONITORING__{key.upper()}" for key in PORT_KEYS.values())
+    ports = {f"SECONDREAD_{key}": str(free_port()) for key in keys}
+    environment = {"PATH": "/usr/bin:/bin", "SECONDREAD_DATA_DIR": str(tmp_path / "data"), **ports}
+
+    def healthy() -> bool:
+        command = [installed / "python", "-m", "service.healthcheck"]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, check=False)
+        return done.returncode == 0
+
+    def get(path: str, language: str = "en") -> str:
+        url = f"http://127.0.0.1:{ports['SECONDREAD_WEB__PORT']}{path}"
+        request = urllib.request.Request(url, headers={"Accept-Language": language})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    service = subprocess.Popen([installed / "secondread", "up"], env=environment, cwd=tmp_path)
+    try:
+        eventually(lambda: all_listen(ports.values()) and healthy(), 120)
+        page = get("/login")
+        assert "Research use only" in page
+        assert "仅供研究" in get("/login", "zh")
+        links = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+        assert links
+        assert all(get(link) for link in links)
+        service.terminate()
+        service.wait(60)
+    finally:
+        service.kill()
+        service.wait(10)
+
+
+def all_listen(ports: Iterable[str]) -> bool:
+    return all(_answers(int(port)) for port in ports)
 
 
 def test_its_health_check_runs(run) -> None:
