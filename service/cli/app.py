@@ -66,6 +66,10 @@ COMMANDS = {
         "Withdraw results: a rejection note and a report that replaces them go to every "
         "destination.",
     ),
+    "lesion": Command(
+        "service.cli.lesion:lesion_app",
+        "Which images show one lesion: its views are fused to one score in the study's summary.",
+    ),
     "analyse": Command(
         "service.cli.analyse:analyse",
         "Analyse files without network, and tell the outcome of each.",

@@ -54,5 +54,5 @@ def test_certain_views_do_not_break_the_rule(rule: FusionRule) -> None:
 
 @pytest.mark.parametrize("wrong", [[], [1.1], [-0.1, 0.5], [math.nan]])
 def test_what_is_no_probability_is_refused(wrong: list[float]) -> None:
-    with pytest.raises(ValueError, match="view|probability"):
+    with pytest.raises(ValueError, match=r"view|probability"):
         fuse(wrong)
