@@ -1,4 +1,4 @@
-"""Which images are one lesion: a place, a side and planes at right angles; else they stand alone."""
+"""Which images are one lesion: one place, planes at right angles; others stand alone."""
 
 from __future__ import annotations
 
