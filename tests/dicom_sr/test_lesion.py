@@ -6,9 +6,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from dicom_sr.finding import Box, Decision, ModelIdentity, NotAnalysed
 from dicom_sr.fusion import RULE, fuse
@@ -17,9 +19,11 @@ from dicom_sr.part10 import part10_bytes
 from dicom_sr.reference import InstanceReference
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
 from dicom_sr.validity import problems
+from dicom_sr.variant import Variant, as_variant
 
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 THRESHOLD = 0.41
+PROCEDURE = 'Code (47079000,SCT,"Ultrasonography of breast") not found in context group 100'
 LESION = Lesion("place L 20", "10:00", "L", FoundBy.HEADER, ("1.2.3.4.6.1", "1.2.3.4.6.2"))
 
 Result = Callable[..., ImageResult]
@@ -180,3 +184,30 @@ def test_the_most_suspicious_lesion_stands_first(result: Result, summarise: Summ
     results = [result(1, 0.2), result(2, 0.3), result(3, 0.6), result(4, 0.7)]
     names = [only(group, "112039").TextValue for group in groups(summarise(results, LESION, other))]
     assert names[:2] == ["Lesion, right, 2:00", "Lesion, left, 10:00"]
+
+
+def test_validators_and_viewers_take_a_summary_with_lesions(
+    result: Result,
+    summarise: Summarise,
+    our_errors: Callable[[Dataset, Dataset], list[str]],
+    pixelmed_complaints: Callable[[Dataset], list[str]],
+    run_tool: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    results = [result(1, 0.2), result(2, 0.8)]
+    report = summarise(results, LESION)
+    for each in (
+        report,
+        as_variant(report, Variant(ComprehensiveSRStorage)),
+        as_variant(report, Variant(EnhancedSRStorage)),
+    ):
+        assert our_errors(results[0].image, each) == []
+    said = pixelmed_complaints(report)
+    assert [line.endswith(PROCEDURE) for line in said if line.startswith("Error")] == [True]
+    warnings = [line for line in said if line.startswith("Warning")]
+    assert all(line.endswith("Content Item not in template") for line in warnings)
+    path = tmp_path / "summary.dcm"
+    path.write_bytes(part10_bytes(report))
+    printed = run_tool("dsrdump", "+Pl", str(path))
+    assert [line for line in printed.splitlines() if line.startswith("E:")] == []
+    assert "Fused from 2 views: mean of logits" in printed
