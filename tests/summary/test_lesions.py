@@ -72,6 +72,26 @@ def test_images_without_annotations_belong_to_no_lesion(office) -> None:
     assert lesions(summary(office)) == {}
 
 
+@pytest.mark.parametrize(
+    ("second", "same"), [("", True), ("L 10:00 RAD", True), ("L 10:00 ARAD", False)]
+)
+def test_without_lesions_the_summary_is_byte_for_byte_what_it_was_before_there_were_any(
+    office, monkeypatch: pytest.MonkeyPatch, second: str, same: bool
+) -> None:
+    office.analysed(1, 0.2, ImageComments="L 10:00 RAD")
+    office.analysed(2, 0.7, ImageComments=second)
+    office.wait()
+    with monkeypatch.context() as dying:
+        dying.setattr(office.journal, "record_summary", lambda *_: False)
+        assert office.summarise() == []
+    (path,) = office.spool.root.glob("results/*/*/summary.dcm")
+    written = path.read_bytes()
+    monkeypatch.setattr("service.summary.summariser.lesions_of", lambda *_: [])
+    office.wait(10)
+    assert len(office.summarise()) == 1
+    assert (path.read_bytes() == written) is same
+
+
 def test_a_link_makes_a_new_summary_and_to_undo_it_another(office, command: Command) -> None:
     keys = [office.analysed(1, 0.2), office.analysed(2, 0.7)]
     before = summary(office)
