@@ -95,6 +95,8 @@ class Orders:
 
     def link_lesion(self, rows: Sequence[ImageRow], side: str | None) -> LesionLink:
         """Say that images show one lesion; the study's summary is made anew. Raises NotDone."""
+        if self._settings.summary_after is None:
+            raise NotDone("no destination gets summaries, which tell of lesions")
         if len({row.key for row in rows}) < 2:
             raise NotDone("a lesion is linked from two images or more")
         if len({row.study_instance_uid for row in rows}) > 1:

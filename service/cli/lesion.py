@@ -116,8 +116,9 @@ def list_lesions(
         typer.echo(f"{each['side'] or '-'}  {each['name']}, {each['found']}")
         for key in each["images"] or ():
             typer.echo(f"   {key}")
-    attributed = sum(len(lesion.views) for lesion in found)
-    typer.echo(f"{len(found)} lesions of several views; {len(rows) - attributed} images alone")
+    with_result = sum(row.outcome is not None for row in rows)
+    alone = with_result - sum(len(lesion.views) for lesion in found)
+    typer.echo(f"{len(found)} lesions of several views; {alone} images alone")
 
 
 class _NoImage(Exception):

@@ -15,6 +15,9 @@ from service.cli.lesion import lesion_app
 from service.journal.records import StudyState
 
 Command = Callable[..., Result]
+WITHOUT_SUMMARIES = json.dumps(
+    [{"name": "pacs", "host": "127.0.0.1", "port": 104, "ae_title": "PACS", "objects": ["sr"]}]
+)
 
 
 @pytest.fixture
@@ -29,8 +32,9 @@ def command(office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         '[[destinations]]\nname = "pacs"\nhost = "127.0.0.1"\nport = 104\nae_title = "PACS"\n'
     )
 
-    def run(name: str, *arguments: str) -> Result:
-        return CliRunner().invoke(lesion_app, [name, "--config", str(configuration), *arguments])
+    def run(name: str, *arguments: str, env: dict[str, str] | None = None) -> Result:
+        call = [name, "--config", str(configuration), *arguments]
+        return CliRunner().invoke(lesion_app, call, env=env)
 
     return run
 
@@ -139,6 +143,14 @@ def test_what_cannot_be_linked_is_told_in_one_line(office, command: Command) -> 
     assert "linked already" in json.loads(again.stdout)["reason"]
     assert "in no link" in command("unlink", keys[2]).stderr
     assert command("list", "1.2.3").exit_code == 1
+
+
+def test_where_nobody_gets_summaries_no_lesion_is_linked(office, command: Command) -> None:
+    keys = [office.analysed(1), office.analysed(2)]
+    answer = command("link", *keys, env={"SECONDREAD_DESTINATIONS": WITHOUT_SUMMARIES})
+    assert answer.exit_code == 1
+    assert "no destination gets summaries" in answer.stderr
+    assert office.journal.lesion_links(office.row(keys[0]).study_instance_uid) == []
 
 
 def test_who_linked_is_in_the_audit_trail(office, command: Command) -> None:
