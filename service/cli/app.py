@@ -74,6 +74,10 @@ COMMANDS = {
         "service.cli.backup:restore",
         "Bring a backup back into an empty data folder, and upgrade its journal.",
     ),
+    "lesion": Command(
+        "service.cli.lesion:lesion_app",
+        "Which images show one lesion: its views are fused to one score in the study's summary.",
+    ),
     "analyse": Command(
         "service.cli.analyse:analyse",
         "Analyse files without network, and tell the outcome of each.",

@@ -15,6 +15,7 @@ from service.journal import (
     commitments,
     deliveries,
     jobs,
+    lesions,
     migrations,
     overdue,
     probes,
@@ -40,6 +41,7 @@ from service.journal.records import (
     ImageState,
     JournalCounts,
     KeptImage,
+    LesionLink,
     Overdue,
     Parcels,
     Position,
@@ -362,6 +364,27 @@ class Journal:
         """As ``record_analysis_failure``."""
         with self._database.writing() as connection:
             studies.record_failure(connection, job, error, retry_in, self._clock())
+
+    # lesions
+    def link_lesion(self, keys: Sequence[str], side: str | None) -> LesionLink | None:
+        """Images of one study show one lesion; its summary is made anew. None, and nothing is
+        changed, unless they are two or more of one study and none is linked yet."""
+        return self._insert(
+            lambda connection: lesions.link(
+                connection, keys, side, self._clock(), self._quiet_seconds
+            )
+        )
+
+    def unlink_lesion(self, key: str) -> LesionLink | None:
+        """Undo the whole link that the image is a part of; None if it is in none."""
+        return self._insert(
+            lambda connection: lesions.unlink(connection, key, self._clock(), self._quiet_seconds)
+        )
+
+    def lesion_links(self, study_instance_uid: str) -> list[LesionLink]:
+        """In the order of the lesions' names."""
+        with self._database.reading() as connection:
+            return lesions.links_of(connection, study_instance_uid)
 
     # keeper
     def overdue(self, publish_grace: float, limit: int = 500) -> list[Overdue]:
