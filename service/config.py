@@ -40,6 +40,7 @@ from service.destination import (
 )
 from service.ingest.settings import IngestSettings
 from service.queue.sentinels import sentinels
+from service.truth.settings import TruthSettings
 from service.web.settings import WebSettings
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
@@ -307,6 +308,7 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()
     audit: AuditSettings = AuditSettings()
+    truth: TruthSettings = TruthSettings()
     web: WebSettings = WebSettings()
 
     @field_validator("destinations")

@@ -165,6 +165,21 @@ def export(
         raise typer.Exit(1)
 
 
+@truth_app.command()
+def listen(config: ConfigFile = None) -> None:
+    """Listen for results of pathology (HL7 v2 ORU^R01 over MLLP) until Ctrl-C or SIGTERM.
+
+    Exit code 2 if the configuration cannot be used, 1 if the journal cannot.
+    """
+    from service.log import set_up_logging
+    from service.truth import process
+
+    settings = load_settings(config)
+    set_up_logging("truth", settings.log_level)
+    os.umask(0o077)
+    process.run(settings)
+
+
 def _as_json(by: By, version: str, group: str, level: str, found: Figures) -> dict[str, object]:
     def interval(estimate: Estimate | None) -> dict[str, float] | None:
         if estimate is None:

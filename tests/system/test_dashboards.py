@@ -6,12 +6,14 @@ import json
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service.journal.truth_records import Diagnosis, Source, Subject, Truth
 from service.scu import send_files
 from service.supervisor import is_healthy
 from tests.conftest import REPOSITORY, ServerProcess, _binary, _free_port, running
@@ -84,10 +86,13 @@ def prometheus(
         eventually(server.is_ready, 30)
         eventually(lambda: len(server.query('up{job="secondread"} == 1')) == len(PROCESSES), 60)
         # A counter that is there before it rises, and rises while it is looked at.
-        for _ in range(3):
+        for found in (*Diagnosis, *Diagnosis):
             image = copy_of(us_dicom / BREAST)
             send_files([image], service.peer, "SCANNER")
             eventually(lambda: service.is_final(image), 120)  # noqa: B023
+            study = service.row(image).study_instance_uid
+            told = Truth(Subject.STUDY, study, found, date(2026, 3, 9), Source.SURGERY, "me")
+            service.journal.record_truth(told)
         yield server
 
 
