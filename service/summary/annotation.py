@@ -71,7 +71,7 @@ _SIDES = {
     "L": re.compile(r"\b(?:LEFT|LT)\b|左|\bL(?=\s*(?:BREAST|BRST|BR)\b)"),
     "R": re.compile(r"\b(?:RIGHT|RT)\b|右|\bR(?=\s*(?:BREAST|BRST|BR)\b)"),
 }
-_LETTER_BEFORE = re.compile(r"(?<![A-Z])([LR])[\s,:-]*$")
+_LETTER_BEFORE = re.compile(r"(?<![A-Z])([LR])[\s,:-]{0,8}$")
 _NIPPLE = re.compile(
     r"(?<![\d.])(?P<value>\d{1,2}(?:\.\d)?)\s*(?P<unit>CM|MM)\s*"
     r"(?:C?FN\b|FTN\b|FROM\s+(?:THE\s+)?NIPPLE\b)"
@@ -90,17 +90,19 @@ _ORIENTATIONS = {
     Orientation.LONGITUDINAL: re.compile(r"\b(?:LONGITUDINAL|LONG?|SAG(?:ITTAL)?)\b|纵|縱"),
 }
 
+_LONGEST = 1000  # characters: a longer text is no annotation, and only its beginning is read
+
 _Value = TypeVar("_Value")
 
 
 def parse_annotation(text: str) -> Annotation:
     """What one text says. A time of day or a date is no clock position; a range is none either."""
-    words = unicodedata.normalize("NFKC", text).upper().replace("_", " ")
+    words = unicodedata.normalize("NFKC", text[:_LONGEST]).upper().replace("_", " ")
     sides = {side for side, form in _SIDES.items() if form.search(words)}
     in_words = list(_CLOCK.finditer(words))
     with_colon = [] if _TIME_OR_DATE.search(words) else list(_COLON.finditer(words))
     for found in (*in_words, *with_colon):
-        letter = _LETTER_BEFORE.search(words[: found.start()])
+        letter = _LETTER_BEFORE.search(words[max(0, found.start() - 16) : found.start()])
         if letter:
             sides.add(letter[1])
     clocks = {_half_hours(found) for found in in_words}

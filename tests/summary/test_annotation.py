@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,6 +126,13 @@ def test_no_text_breaks_the_parser(text: str) -> None:
     said = parse_annotation(text)
     assert said.clock is None or 2 <= said.clock <= 25
     assert said.side in (None, "L", "R")
+
+
+@pytest.mark.parametrize("piece", ["1点", "L ", "1-", "1 ", "RAD", "L:::::", "距离乳头"])
+def test_a_text_without_end_takes_no_time(piece: str) -> None:
+    began = time.perf_counter()
+    parse_annotation(piece * 1_000_000)
+    assert time.perf_counter() - began < 1
 
 
 @given(st.sets(st.sampled_from(Orientation)))
