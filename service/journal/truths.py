@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Subquery, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, insert, select
 
+from service.journal.database import batches
 from service.journal.records import ImageState
 from service.journal.schema import image, result, truth
 from service.journal.truth_records import (
@@ -75,65 +78,60 @@ def history(connection: Connection, uid: str) -> list[TruthRow]:
 
 def judged(connection: Connection) -> list[JudgedImage]:
     """In the order of reception. Of each SOP Instance UID the newest content, and its newest
-    edition; what was withdrawn or not analysed is left out, and so are probes."""
-    of_image, of_study = _holding("of_image"), _holding("of_study")
-    newer = image.alias("newer")
-    is_replaced = (
-        select(newer.c.key)
-        .where(newer.c.sop_instance_uid == image.c.sop_instance_uid)
-        .where(newer.c.revision > image.c.revision)
+    edition; what was withdrawn or not analysed is left out, and so are probes.
+
+    It starts from what pathology has said, by index: one query that joins all took the keeper 30 s
+    of a journal of 100 000 images.
+    """
+    holding = {
+        row.uid: (Diagnosis(row.diagnosis), Source(row.source))
+        for row in connection.execute(
+            select(truth.c.uid, truth.c.diagnosis, truth.c.source).order_by(truth.c.number)
+        )
+    }
+    rows: dict[str, Row[Any]] = {}
+    for uids in batches(list(holding)):
+        for column in (image.c.study_instance_uid, image.c.sop_instance_uid):
+            for row in connection.execute(_SCORED.where(column.in_(uids))):
+                rows[row.key] = row
+    found = [_judged(row, holding) for row in rows.values()]
+    return sorted(found, key=lambda each: (each.received_at, each.key))
+
+
+def _judged(row: Row[Any], holding: Mapping[str, tuple[Diagnosis, Source]]) -> JudgedImage:
+    of_image = holding.get(row.sop_instance_uid)
+    of_study = holding.get(row.study_instance_uid)
+    _, source = of_image or of_study or (None, Source.OTHER)
+    return JudgedImage(
+        key=row.key,
+        study_instance_uid=row.study_instance_uid,
+        model_version=row.model_version,
+        scanner_model=row.scanner_model,
+        received_at=row.received_at,
+        probability_malignant=row.probability_malignant,
+        malignant=row.decision == "malignant",
+        frame=row.frame,
+        region=tuple(row.region),
+        of_image=of_image[0] if of_image else None,
+        of_study=of_study[0] if of_study else None,
+        source=source,
+    )
+
+
+_newer = image.alias("newer")
+_SCORED: Select[Any] = (
+    select(
+        *(image.c.key, image.c.sop_instance_uid, image.c.study_instance_uid, image.c.received_at),
+        *(result.c.model_version, result.c.scanner_model, result.c.probability_malignant),
+        *(result.c.decision, result.c.frame, result.c.region),
+    )
+    .join(result, result.c.parcel == image.c.parcel)
+    .where(~image.c.probe, result.c.state == ImageState.ANALYSED)
+    .where(
+        ~select(_newer.c.key)
+        .where(_newer.c.sop_instance_uid == image.c.sop_instance_uid)
+        .where(_newer.c.revision > image.c.revision)
         .exists()
     )
-    query = (
-        select(
-            image.c.key,
-            image.c.study_instance_uid,
-            result.c.model_version,
-            result.c.scanner_model,
-            image.c.received_at,
-            result.c.probability_malignant,
-            result.c.decision,
-            result.c.frame,
-            result.c.region,
-            of_image.c.diagnosis.label("of_image"),
-            of_study.c.diagnosis.label("of_study"),
-            func.coalesce(of_image.c.source, of_study.c.source).label("source"),
-        )
-        .join(result, result.c.parcel == image.c.parcel)
-        .outerjoin(of_image, of_image.c.uid == image.c.sop_instance_uid)
-        .outerjoin(of_study, of_study.c.uid == image.c.study_instance_uid)
-        .where(~image.c.probe, result.c.state == ImageState.ANALYSED, ~is_replaced)
-        .where(or_(of_image.c.uid.is_not(None), of_study.c.uid.is_not(None)))
-        .order_by(image.c.received_at, image.c.key)
-    )
-    return [
-        JudgedImage(
-            key=row.key,
-            study_instance_uid=row.study_instance_uid,
-            model_version=row.model_version,
-            scanner_model=row.scanner_model,
-            received_at=row.received_at,
-            probability_malignant=row.probability_malignant,
-            malignant=row.decision == "malignant",
-            frame=row.frame,
-            region=tuple(row.region),
-            of_image=None if row.of_image is None else Diagnosis(row.of_image),
-            of_study=None if row.of_study is None else Diagnosis(row.of_study),
-            source=Source(row.source),
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _holding(name: str) -> Subquery:
-    """Of each UID the diagnosis that holds."""
-    newest = (
-        select(truth.c.uid, func.max(truth.c.number).label("number"))
-        .group_by(truth.c.uid)
-        .subquery()
-    )
-    return (
-        select(truth.c.uid, truth.c.diagnosis, truth.c.source)
-        .join(newest, (newest.c.uid == truth.c.uid) & (newest.c.number == truth.c.number))
-        .subquery(name)
-    )
+)
+"""Images of which a score holds."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -160,3 +163,28 @@ def test_the_frame_that_was_scored_is_the_one_that_is_written(site, judged) -> N
     left, top, right, bottom = REGION
     [image] = read_manifest(site.folder / "training")
     assert np.array_equal(image.pixels(), second[top:bottom, left:right])
+
+
+def test_a_network_is_trained_on_what_was_exported(site, judged) -> None:
+    """By the model maker's own command, once he has filled the column ``split``."""
+    for study in range(12):
+        judged(study, ("benign", "malignant")[study % 2], f"P{study}")
+    folder, run = site.folder / "training", site.folder / "run"
+    assert site.secondread("truth", "export", folder).returncode == 0
+    with (folder / "manifest.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for number, row in enumerate(rows):  # sorted by file: six benign, six malignant
+        row["split"] = "train" if number % 2 else "validation"
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    command = [
+        *(sys.executable, "-c", "from model_export.cli import main; main()", "train"),
+        *("--data", str(folder), "--out", str(run), "--backbone", "alexnet"),
+        *("--set", "stages=[[64,1]]", "--set", "batch_size=2", "--set", "precision=32-true"),
+        *("--accelerator", "cpu", "--fact", "data=exported"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert (run / "model.pt").is_file()
