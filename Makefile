@@ -14,7 +14,7 @@ ONLY ?=
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup develop demo docs test check debian-packages chaos soak fuzz bench bench-gpu clean
+.PHONY: help setup develop demo docs test check sbom deploy-check debian-packages chaos soak fuzz bench bench-gpu capacity clean
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,17 @@ $(OHIF)/$(OHIF_VERSION): debian-packages
 test: debian-packages check $(OHIF)/$(OHIF_VERSION) ## everything that CI does: linters and all tests
 	$(TESTING)/bin/pytest
 
+sbom: setup $(TESTING)/.ready ## what the runtime is made of, as CycloneDX, into build/sbom.json
+	@mkdir -p build
+	$(TESTING)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json $(RUNTIME)/bin/python
+
+# Tools of its own, in build/deploy-check: checkov brings some hundred packages. CI runs the light checks among the tests.
+deploy-check: $(TESTING)/.ready debian-packages ## image, chart, manifests, compose and units: lint, policy, and what is installed
+	PYTHON=$(PYTHON) deploy/check.sh
+	$(TESTING)/bin/pytest tests/system/test_deploy.py tests/system/test_kubernetes.py tests/system/test_systemd.py \
+		tests/system/test_image.py tests/system/test_healthcheck.py
+
 chaos: $(TESTING)/.ready debian-packages ## kill and freeze everything under a stream of images [IMAGES=200] [SEED=7]
 	$(TESTING)/bin/python -m tests.chaos --images $(or $(IMAGES),200) --seed $(or $(SEED),7)
 
@@ -72,6 +83,9 @@ fuzz: $(TESTING)/.ready debian-packages ## hostile files and network sessions [F
 
 bench: $(TESTING)/.ready debian-packages ## speed beside peers, into build/bench and docs/measured.md [ONLY=road] [QUICK=1]
 	$(TESTING)/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+capacity: $(TESTING)/.ready ## on paper: what many hospitals would need, into docs/capacity.md
+	$(TESTING)/bin/python -m tests.bench.capacity --write
 
 bench-gpu: $(TESTING)/.ready ## CUDA and TensorRT beside the CPU; exit code 2 without a GPU
 	$(TESTING)/bin/python -m tests.bench.gpu

@@ -12,6 +12,9 @@ DicomSRValidator:pixelmed-apps
 chromium:chromium
 npm:npm
 promtool:prometheus
+haproxy:haproxy
+ip:iproute2
+systemd-analyze:systemd
 "
 missing=""
 for pair in $needed; do

@@ -11,6 +11,7 @@ from pydicom.sr.coding import Code
 from dicom_sr import codes, identity
 from dicom_sr.content_item import CONTAINS, INFERRED_FROM, composite, image, text
 from dicom_sr.finding import Box, Decision, ModelIdentity, NotAnalysed
+from dicom_sr.lesion import FusedLesion, Lesion, fused_lesions, lesion_group, lesions_in_words
 from dicom_sr.reference import InstanceReference
 from dicom_sr.source import SourceImage
 from dicom_sr.templates import (
@@ -62,23 +63,28 @@ class StudyImage:
 
 
 def study_measurement_report(
-    images: Sequence[StudyImage], models: Sequence[ModelIdentity]
+    images: Sequence[StudyImage],
+    models: Sequence[ModelIdentity],
+    lesions: Sequence[Lesion] = (),
 ) -> Dataset:
     """The root of the content tree.
 
-    images: in order of acquisition.
+    images: in order of acquisition. lesions: those that two views or more were scored of stand
+    before the images; an image that belongs to none stands there as ever.
     """
     scored = _by_suspicion(images)
+    in_order = [(each, each.result) for each in images if isinstance(each.result, Scored)]
+    fused = fused_lesions(lesions, in_order)
     refused = [(each, each.result) for each in images if isinstance(each.result, NotAnalysed)]
     return measurement_report(
         models,
         {each.source.sop_instance_uid: each.source for each in images}.values(),
-        [_group(each, score) for each, score in scored],
-        [*evaluations(_summary(scored, refused), comment(images)), *_reasons(refused)],
+        [*map(lesion_group, fused), *(_group(each, score) for each, score in scored)],
+        [*evaluations(_summary(scored, refused), comment(images, fused)), *_reasons(refused)],
     )
 
 
-def comment(images: Sequence[StudyImage]) -> str:
+def comment(images: Sequence[StudyImage], lesions: Sequence[FusedLesion] = ()) -> str:
     """The study in one line that a person can read."""
     scored = _by_suspicion(images)
     said = [f"{_count(len(images))}, {len(scored) or 'none'} analysed"]
@@ -95,6 +101,7 @@ def comment(images: Sequence[StudyImage]) -> str:
             if (those := [each for each in images if each.source.laterality == side])
         ]
         said.append("; ".join(sides).capitalize())
+    said += lesions_in_words(lesions)
     unlike = sum(score.unlike_training for _, score in scored)
     if unlike:
         said.append(

@@ -11,6 +11,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from dicom_sr import identity
 from dicom_sr.finding import ModelIdentity, NotAnalysed
+from dicom_sr.lesion import Lesion
 from dicom_sr.reference import InstanceReference, reference_to_image
 from dicom_sr.source import header_value, read_source
 from dicom_sr.sr_document import sr_document
@@ -48,6 +49,7 @@ def build_study_report(
     with_reports: bool,
     started_at: datetime,
     predecessor: InstanceReference | None = None,
+    lesions: Sequence[Lesion] = (),
 ) -> Dataset:
     """Summarise the results of one study.
 
@@ -58,6 +60,7 @@ def build_study_report(
     started_at: timezone-aware. With the same arguments the summary is the same byte for byte.
     predecessor: the summary that this one replaces. If it is not given, a summary with
         a ``number`` replaces the one before it, taken to be of the same models.
+    lesions: which images show one lesion; without any, the summary is the same as ever.
 
     Raises ReportError if a header lacks a UID, if its Patient ID cannot be one or if a box leaves
     its image, ValueError if there is no result or if they are of
@@ -85,7 +88,7 @@ def build_study_report(
     return sr_document(
         results[0].image,
         models,
-        study_measurement_report(images, models),
+        study_measurement_report(images, models, lesions),
         sop_instance_uid=uid(number),
         series_number=SERIES_NUMBER,
         series_description=SERIES_DESCRIPTION,

@@ -114,27 +114,48 @@ def score_group(
 
     Raises ReportError if the box leaves the image.
     """
+    views = [(source, score.frame)]
+    return several_views_group(source, score, model, tracking, source.laterality, views, further)
+
+
+def several_views_group(
+    source: SourceImage,
+    score: Score,
+    model: ModelIdentity,
+    tracking: tuple[str, str],
+    side: str | None,
+    views: Iterable[tuple[SourceImage, int]],
+    further: Iterable[Dataset] = (),
+) -> Dataset:
+    """As ``score_group``, of a score that was inferred from several images.
+
+    source: the image of the score's region, of which the template takes one.
+    side: of the finding site, see ``SourceImage.laterality``. views: images and their frames.
+    """
     require_inside(source, score.region)
     malignant, benign, threshold = percentages(score)
-    measured_on = image(
-        INFERRED_FROM,
-        codes.SOURCE_OF_MEASUREMENT,
-        source.sop_class_uid,
-        source.sop_instance_uid,
-        source.frame_number(score.frame),
-    )
+    measured_on = [
+        image(
+            INFERRED_FROM,
+            codes.SOURCE_OF_MEASUREMENT,
+            view.sop_class_uid,
+            view.sop_instance_uid,
+            view.frame_number(frame),
+        )
+        for view, frame in views
+    ]
     method = code(HAS_CONCEPT_MOD, codes.MEASUREMENT_METHOD, codes.ARTIFICIAL_INTELLIGENCE)
     return measurement_group(
         tracking,
         [
-            _finding_site(source),
+            _finding_site(side),
             *_algorithm_identification(score, model),
             number(
                 CONTAINS,
                 codes.PROBABILITY_OF_CANCER,
                 malignant,
                 codes.PERCENT,
-                [method, measured_on],
+                [method, *measured_on],
             ),
             number(CONTAINS, codes.PROBABILITY_OF_BENIGN, benign, codes.PERCENT),
             number(CONTAINS, codes.THRESHOLD, threshold, codes.PERCENT),
@@ -221,11 +242,10 @@ def _library_entry(source: SourceImage) -> Dataset:
     )
 
 
-def _finding_site(source: SourceImage) -> Dataset:
+def _finding_site(side: str | None) -> Dataset:
     laterality = []
-    if source.laterality is not None:
-        side = codes.LATERALITY[source.laterality]
-        laterality = [code(HAS_CONCEPT_MOD, codes.LATERALITY_OF_SITE, side)]
+    if side is not None:
+        laterality = [code(HAS_CONCEPT_MOD, codes.LATERALITY_OF_SITE, codes.LATERALITY[side])]
     return code(HAS_CONCEPT_MOD, codes.FINDING_SITE, codes.BREAST, laterality)
 
 

@@ -39,6 +39,7 @@ from service.destination import (
     Section,
 )
 from service.ingest.settings import IngestSettings
+from service.queue.sentinels import sentinels
 from service.truth.settings import TruthSettings
 from service.web.settings import WebSettings
 
@@ -70,7 +71,8 @@ class JournalSettings(_SecretUrl):
 
 
 class BrokerSettings(_SecretUrl):
-    """url: ``redis://…``; empty means the embedded Valkey of ``secondread up``.
+    """url: ``redis://…``, or ``sentinel://HOST:PORT,HOST:PORT/NAME`` for a master that Sentinel
+    watches; empty means the embedded Valkey of ``secondread up``.
 
     url_file: a file that holds the URL and nothing else, in place of ``url``.
     embedded_port: port of the embedded broker on loopback.
@@ -377,7 +379,12 @@ class Settings(BaseSettings):
     @property
     def broker_url(self) -> str:
         """Redis URL of the broker."""
-        return _url(self.broker) or (f"redis://127.0.0.1:{self.broker.embedded_port}/0")
+        url = _url(self.broker)
+        try:
+            sentinels(url)
+        except ValueError as error:
+            raise ConfigurationError(f"broker.url: {error}") from None
+        return url or f"redis://127.0.0.1:{self.broker.embedded_port}/0"
 
     @property
     def embedded_broker(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dicom_sr.rejection_note import RejectionReason
 from service.analysis.model_package import load_model_package
 from service.audit.messages import instances_updated
 from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.journal.journal import Journal
-from service.journal.records import ImageRow, ImageState
+from service.journal.records import ImageRow, ImageState, LesionLink
 from service.results import InvalidObject, parcels_for
 from service.spool import Spool
 from service.withdrawal import NothingToWithdraw, Withdrawal
@@ -91,6 +93,32 @@ class Orders:
             raise NotDone(f"not withdrawn: {error}") from error
         self._record(row, "withdraw")
 
+    def link_lesion(self, rows: Sequence[ImageRow], side: str | None) -> LesionLink:
+        """Say that images show one lesion; the study's summary is made anew. Raises NotDone."""
+        if self._settings.summary_after is None:
+            raise NotDone("no destination gets summaries, which tell of lesions")
+        if len({row.key for row in rows}) < 2:
+            raise NotDone("a lesion is linked from two images or more")
+        if len({row.study_instance_uid for row in rows}) > 1:
+            raise NotDone("they are of several studies")
+        link = self._journal.link_lesion([row.key for row in rows], side)
+        if link is None:
+            raise NotDone("one of them is linked already (unlink it first), or has no study")
+        self._record_all(rows, "link-lesion")
+        return link
+
+    def unlink_lesion(self, row: ImageRow) -> LesionLink:
+        """Undo the link that the image is a part of. Raises NotDone."""
+        link = self._journal.unlink_lesion(row.key)
+        if link is None:
+            raise NotDone("it is in no link")
+        undone = [self._journal.image(key) for key in link.keys]
+        self._record_all([image for image in undone if image is not None], "unlink-lesion")
+        return link
+
     def _record(self, row: ImageRow, order: str) -> None:
-        image = (row.sop_class_uid, row.sop_instance_uid)
-        self._trail.write(instances_updated(self._user, row.study_instance_uid, [image], order))
+        self._record_all([row], order)
+
+    def _record_all(self, rows: Sequence[ImageRow], order: str) -> None:
+        images = [(row.sop_class_uid, row.sop_instance_uid) for row in rows]
+        self._trail.write(instances_updated(self._user, rows[0].study_instance_uid, images, order))

@@ -22,6 +22,10 @@ COMMANDS = {
         "Judge a model on labelled images, at an operating point that was fixed on validation"
         " images.",
     ),
+    "lesions": Command(
+        "model_export.cli.lesions:lesions",
+        "Judge a model per lesion, the views of one lesion fused to one score, against per image.",
+    ),
     "compare": Command(
         "model_export.cli.compare:compare",
         "Compare models on the same split: Table 2, ROC figure, pairwise DeLong tests.",

@@ -66,6 +66,18 @@ COMMANDS = {
         "Withdraw results: a rejection note and a report that replaces them go to every "
         "destination.",
     ),
+    "backup": Command(
+        "service.cli.backup:backup",
+        "Back up journal, spool, accounts and audit trail into a folder, while the service runs.",
+    ),
+    "restore": Command(
+        "service.cli.backup:restore",
+        "Bring a backup back into an empty data folder, and upgrade its journal.",
+    ),
+    "lesion": Command(
+        "service.cli.lesion:lesion_app",
+        "Which images show one lesion: its views are fused to one score in the study's summary.",
+    ),
     "analyse": Command(
         "service.cli.analyse:analyse",
         "Analyse files without network, and tell the outcome of each.",
@@ -135,6 +147,7 @@ def run() -> None:
 
 def _report(error: Exception) -> int:
     from service.analysis.model_package import ModelPackageError
+    from service.backup.contents import BackupError
     from service.config import ConfigurationError
     from service.journal.database import JournalError
     from service.log import fault
@@ -145,7 +158,10 @@ def _report(error: Exception) -> int:
     code = RUNTIME_FAILURE
     if isinstance(error, ConfigurationError | ModelPackageError):
         code, text = BAD_CONFIGURATION, str(error)
-    elif isinstance(error, JournalError | BrokerUnavailable | AssociationFailed | SupervisorError):
+    elif isinstance(
+        error,
+        BackupError | JournalError | BrokerUnavailable | AssociationFailed | SupervisorError,
+    ):
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")

@@ -44,7 +44,7 @@ def replay(
     """
     if failed == bool(images):
         raise typer.BadParameter("give either UIDs (or image keys) or --failed")
-    with _orders(config) as (journal, orders):
+    with orders_of_operator(config) as (journal, orders):
         told = _Told(as_json)
         if failed:
             told.done += orders.replay_all()
@@ -61,7 +61,7 @@ def report(images: Names, as_json: AsJson = False, config: ConfigFile = None) ->
 
     Exit code 0 if any was sent on its way, 1 if none, 2 if configuration or journal cannot be used.
     """
-    with _orders(config) as (journal, orders):
+    with orders_of_operator(config) as (journal, orders):
         told = _Told(as_json)
         told.each(journal, images, orders.report)
     told.end(
@@ -76,7 +76,7 @@ def reanalyse(images: Names, as_json: AsJson = False, config: ConfigFile = None)
     What this model has said already, and has not been withdrawn, is left alone. Exit code 0 if any
     goes back to work, 1 if none, 2 if configuration, model or journal cannot be used.
     """
-    with _orders(config) as (journal, orders):
+    with orders_of_operator(config) as (journal, orders):
         told = _Told(as_json)
         told.each(journal, images, orders.reanalyse)
     told.end(
@@ -110,7 +110,7 @@ def withdraw(
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
     title = RejectionReason.PATIENT_SAFETY if patient_safety else RejectionReason.QUALITY
-    with _orders(config) as (journal, orders):
+    with orders_of_operator(config) as (journal, orders):
         told = _Told(as_json)
         told.each(journal, images, lambda row: orders.withdraw(row, title, reason))
     told.end(
@@ -122,7 +122,7 @@ def withdraw(
 
 
 @contextmanager
-def _orders(config: Path | None) -> Iterator[tuple[Journal, Orders]]:
+def orders_of_operator(config: Path | None) -> Iterator[tuple[Journal, Orders]]:
     """What is wrong with configuration, model or journal ends the command with exit code 2."""
     from service.analysis.model_package import ModelPackageError
     from service.audit.trail import AuditTrail
@@ -162,7 +162,7 @@ class _Told:
         from service.orders import NotDone
 
         for position, name in enumerate(names, start=1):
-            rows = list(_named(journal, name))
+            rows = list(named_images(journal, name))
             if not rows:
                 self._not_done(position, "no such image or result in the journal")
             for row in rows:
@@ -189,7 +189,7 @@ class _Told:
             typer.echo(f"argument {position}: {why}", err=True)
 
 
-def _named(journal: Journal, name: str) -> Iterator[ImageRow]:
+def named_images(journal: Journal, name: str) -> Iterator[ImageRow]:
     keys = [name] if journal.image(name) is not None else journal.keys_of(name)
     for key in keys or journal.keys_of_result(name):
         row = journal.image(key)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, literal, select, update
 
 from service.journal import deliveries, jobs, states, studies
 from service.journal.parcels import image_parcel
-from service.journal.records import AnalysisJob, AnalysisOutcome, Parcels
+from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.journal.schema import UtcDateTime, image, result
 
 
@@ -139,3 +139,9 @@ def record_failure(
     else:
         ended = jobs.try_again(image, job.lease, error, now + timedelta(seconds=retry_in))
     connection.execute(ended.where(image.c.key == job.key))
+
+
+def waiting(connection: Connection) -> list[str]:
+    """Keys of images that are still to be analysed, probes not among them."""
+    query = select(image.c.key).where(image.c.state == ImageState.RECEIVED, ~image.c.probe)
+    return list(connection.execute(query).scalars())

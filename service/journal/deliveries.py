@@ -319,3 +319,11 @@ def _lock_image(connection: Connection, parcel: str) -> None:
     if connection.dialect.name == "sqlite":
         return
     connection.execute(select(image.c.key).where(image.c.parcel == parcel).with_for_update())
+
+
+def waiting(connection: Connection) -> list[tuple[str, tuple[str, ...]]]:
+    """Parcels that a destination has not got yet, each with the files that it gets."""
+    query = select(delivery.c.parcel, delivery.c.objects).where(
+        delivery.c.state == DeliveryState.PENDING
+    )
+    return [(row.parcel, tuple(row.objects)) for row in connection.execute(query)]

@@ -15,6 +15,7 @@ from service.journal import (
     commitments,
     deliveries,
     jobs,
+    lesions,
     migrations,
     overdue,
     probes,
@@ -40,6 +41,7 @@ from service.journal.records import (
     ImageState,
     JournalCounts,
     KeptImage,
+    LesionLink,
     Overdue,
     Parcels,
     Position,
@@ -136,13 +138,24 @@ class Journal:
         with self._database.reading() as connection:
             return probes.finished(connection, sop_instance_uid, self._clock() - older)
 
-    def forget_probes(self, keys: Sequence[str], never_came: timedelta) -> None:
+    def every_probe(self) -> list[tuple[str, list[str]]]:
+        """Keys of all probes, each with its parcels, whoever works on them."""
+        with self._database.reading() as connection:
+            return probes.every(connection)
+
+    def forget_probes(self, keys: Sequence[str], never_came: timedelta = timedelta(0)) -> None:
         """Their files must be gone already: a file without a row would be taken for an image.
 
         never_came: so old are other probes that were announced and are forgotten too.
         """
         with self._database.writing() as connection:
             probes.forget(connection, keys, self._clock() - never_came)
+
+    # backup
+    def needed_files(self) -> tuple[list[str], list[tuple[str, tuple[str, ...]]]]:
+        """What work needs: images to be analysed, parcels to be delivered with their files."""
+        with self._database.reading() as connection:
+            return analyses.waiting(connection), deliveries.waiting(connection)
 
     # ingest
     def record_received(self, image: ReceivedImage) -> Receipt:
@@ -351,6 +364,27 @@ class Journal:
         """As ``record_analysis_failure``."""
         with self._database.writing() as connection:
             studies.record_failure(connection, job, error, retry_in, self._clock())
+
+    # lesions
+    def link_lesion(self, keys: Sequence[str], side: str | None) -> LesionLink | None:
+        """Images of one study show one lesion; its summary is made anew. None, and nothing is
+        changed, unless they are two or more of one study and none is linked yet."""
+        return self._insert(
+            lambda connection: lesions.link(
+                connection, keys, side, self._clock(), self._quiet_seconds
+            )
+        )
+
+    def unlink_lesion(self, key: str) -> LesionLink | None:
+        """Undo the whole link that the image is a part of; None if it is in none."""
+        return self._insert(
+            lambda connection: lesions.unlink(connection, key, self._clock(), self._quiet_seconds)
+        )
+
+    def lesion_links(self, study_instance_uid: str) -> list[LesionLink]:
+        """In the order of the lesions' names."""
+        with self._database.reading() as connection:
+            return lesions.links_of(connection, study_instance_uid)
 
     # keeper
     def overdue(self, publish_grace: float, limit: int = 500) -> list[Overdue]:

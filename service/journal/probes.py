@@ -37,6 +37,12 @@ def finished(
     return [(key, _parcels(connection, key)) for key in keys]
 
 
+def every(connection: Connection) -> list[tuple[str, list[str]]]:
+    """Keys of all probes, each with its parcels."""
+    keys = connection.execute(select(image.c.key).where(image.c.probe)).scalars().all()
+    return [(key, _parcels(connection, key)) for key in keys]
+
+
 def _parcels(connection: Connection, key: str) -> list[str]:
     return list(
         connection.execute(select(result.c.parcel).where(result.c.image_key == key)).scalars()

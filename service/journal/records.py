@@ -337,6 +337,19 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
+class LesionLink:
+    """Images that an operator says show one lesion.
+
+    lesion: its name in the journal. side: ``L``, ``R`` or None if he did not say.
+    keys: of the images, sorted.
+    """
+
+    lesion: str
+    side: str | None
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ImageFilter:
     """Which images are listed; what is None chooses all.
 

@@ -190,6 +190,17 @@ summary = Table(
 )
 """One row a summary: which results it was made of."""
 
+lesion_link = Table(
+    "lesion_link",
+    metadata,
+    Column("image_key", ForeignKey("image.key"), primary_key=True),
+    Column("lesion", String(32), nullable=False),
+    Column("side", String(1)),
+    Column("linked_at", UtcDateTime, nullable=False),
+    Index(None, "lesion"),
+)
+"""One row an image that an operator has said to show a lesion, together with others."""
+
 delivery = Table(
     "delivery",
     metadata,

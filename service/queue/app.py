@@ -7,6 +7,7 @@ from celery.signals import setup_logging as celery_wants_to_log
 from kombu.entity import Queue
 
 from service.journal.records import Stage
+from service.queue.sentinels import sentinels
 
 VISIBILITY_SECONDS = 60
 """After this an unacknowledged message is given out again; whoever gets a job that is leased or
@@ -16,12 +17,13 @@ done just drops the message, so it may be shorter than a task."""
 def make_app(broker_url: str) -> Celery:
     """A Celery application that keeps no results, takes over no logging and sends no events.
 
-    broker_url: ``redis://…``.
+    broker_url: ``redis://…``, or ``sentinel://…``, see ``service.queue.sentinels``.
     """
+    watched = sentinels(broker_url)
     celery_wants_to_log.connect(_leave_logging_alone)
     app = Celery("secondread", set_as_current=False)
     app.conf.update(
-        broker_url=broker_url,
+        broker_url=watched.celery_url() if watched else broker_url,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -32,6 +34,7 @@ def make_app(broker_url: str) -> Celery:
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
             "socket_keepalive": True,
+            **({"master_name": watched.name} if watched else {}),
         },
         result_backend=None,
         task_ignore_result=True,

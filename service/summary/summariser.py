@@ -14,7 +14,7 @@ from service.config import Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
-from service.journal.records import AnalysisOutcome, Basis, ImageRow, SummaryJob
+from service.journal.records import AnalysisOutcome, Basis, ImageRow, LesionLink, SummaryJob
 from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
@@ -26,6 +26,7 @@ from service.results import (
     parcels_for,
 )
 from service.spool import Spool
+from service.summary.attribution import lesions_of, read_view
 
 log = logging.getLogger(__name__)
 
@@ -73,30 +74,37 @@ class Summariser:
                 for row in self._journal.study_images(job.study_instance_uid)
                 if row.outcome and row.outcome.objects and row.parcel
             ]
-            basis = tuple((row.key, row.edition) for row, _, _ in images)
+            links = self._journal.lesion_links(job.study_instance_uid)
+            basis = (*((row.key, row.edition) for row, _, _ in images), *_linked(links))
             if not images or basis == job.known:
                 self._journal.record_nothing_new(job)
                 return
             try:
-                files = self._files(job, images)
+                files = self._files(job, images, links)
                 self._spool.write_results(job.parcel, files)
             except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
                 self._record_failure(job, error)
                 return
-        self._record(job, basis, [name for name, _ in files])
+        self._record(job, basis, len(images), [name for name, _ in files])
 
-    def _record(self, job: SummaryJob, basis: Basis, names: Sequence[str]) -> None:
+    def _record(self, job: SummaryJob, basis: Basis, images: int, names: Sequence[str]) -> None:
         parcels = parcels_for(self._destinations, names)
         if not self._journal.record_summary(job, basis, parcels):
             log.info("%s changed while it was summarised", job.key)
             return
-        log.info("%s summary %d of %d images", job.key, job.number, len(basis))
+        log.info("%s summary %d of %d images", job.key, job.number, images)
         publish(self._publish_delivery, job.parcel, parcels, self._metrics)
 
-    def _files(self, job: SummaryJob, images: Sequence[_Told]) -> list[tuple[str, bytes]]:
+    def _files(
+        self, job: SummaryJob, images: Sequence[_Told], links: Sequence[LesionLink]
+    ) -> list[tuple[str, bytes]]:
         """The forms that the destinations want. Raises InvalidObject, OSError, ReportError."""
         results = [self._result(*told) for told in images]
         headers = [result.image for result in results]
+        views = [
+            read_view(row.key, header) for (row, _, _), header in zip(images, headers, strict=True)
+        ]
+        lesions = lesions_of(views, links)
         files = []
         for name, with_reports in ((SUMMARY_FILE, True), (SUMMARY_ALONE_FILE, False)):
             if not parcels_for(self._destinations, [name]):
@@ -107,6 +115,7 @@ class Summariser:
                 with_reports=with_reports,
                 started_at=job.started_at.astimezone(),
                 predecessor=self._predecessor(job, name),
+                lesions=lesions,
             )
             files.append((name, self._check.part10(name, report, headers[0], headers[1:])))
         return files
@@ -129,6 +138,13 @@ class Summariser:
         text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
         log.error("%s summary, attempt %d: %s", job.key, job.attempt, text)
         self._journal.record_summary_failure(job, text, wait)
+
+
+def _linked(links: Sequence[LesionLink]) -> Basis:
+    """What of the operator's links a summary is made of; nothing without."""
+    return tuple(
+        (f"{link.lesion} {link.side or ''} {key}", 0) for link in links for key in link.keys
+    )
 
 
 def _said(outcome: AnalysisOutcome) -> Scored | NotAnalysed:

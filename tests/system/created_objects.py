@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 
@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_sr.finding import Box, Finding, ModelIdentity, NotAnalysed
 from dicom_sr.key_objects import build_key_objects
+from dicom_sr.lesion import FoundBy, Lesion
 from dicom_sr.presentation_state import build_presentation_state
 from dicom_sr.reference import reference_to
 from dicom_sr.rejection_note import RejectionReason, build_rejection_note
@@ -129,11 +130,27 @@ def _study_reports(
         ImageResult(image, result, algorithm, reference_to(report))
         for image, result, algorithm, report in zip(images, said, algorithms, reports, strict=False)
     ]
-    choices = (all_results, all_results[:2], all_results[1:], all_results[1:2], all_results[2:])
+    pair = [all_results[0], replace(all_results[1], model=all_results[0].model)]
+    uids = tuple(str(each.image.SOPInstanceUID) for each in pair)
+    lesion = Lesion(
+        f"lesion {number}", "10:00", ("L", "R", None)[number % 3], list(FoundBy)[number % 2], uids
+    )
+    choices = (
+        pair,
+        all_results,
+        all_results[:2],
+        all_results[1:],
+        all_results[1:2],
+        all_results[2:],
+    )
     for results in choices:
         for with_reports in (True, False):
             yield build_study_report(
-                results, number=number, with_reports=with_reports, started_at=started_at
+                results,
+                number=number,
+                with_reports=with_reports,
+                started_at=started_at,
+                lesions=[lesion],
             )
 
 

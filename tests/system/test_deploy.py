@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -16,6 +20,7 @@ import yaml
 from service.cli.app import app
 from service.config import Settings, load_settings
 from service.programs import PORT_KEYS
+from tests.conftest import _binary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -197,3 +202,82 @@ def test_the_image_installs_no_torch() -> None:
             installed |= set(project["optional-dependencies"][extra])
     assert not [requirement for requirement in installed if "torch" in requirement]
     assert "torch" not in re.sub(r"^#.*$", "", DOCKERFILE, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_no_image_changes_by_itself(name: str) -> None:
+    _, _, tag = COMPOSE["services"][name]["image"].partition(":")
+    assert tag not in ("", "latest")
+
+
+def test_hadolint_finds_nothing_and_the_base_is_pinned() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [hadolint, REPOSITORY / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    bases = set(re.findall(r"^FROM ([\w.]+:\S+)", DOCKERFILE, re.MULTILINE))
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases.pop())
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_an_image_asks_its_process_whether_it_works(target: str) -> None:
+    (command,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", stages()[target], re.MULTILINE)
+    program, *arguments = json.loads(command)
+    assert (program, arguments) == ("python", ["-m", "service.healthcheck"])
+    assert importlib.util.find_spec(arguments[1]) is not None
+
+
+def test_the_images_pg_dump_is_as_new_as_the_journals_server() -> None:
+    (version,) = re.findall(r"postgresql-client-(\d+)", DOCKERFILE)
+    assert COMPOSE["services"]["journal"]["image"] == f"postgres:{version}"
+
+
+def test_prometheus_scrapes_each_container() -> None:
+    mounted, _ = COMPOSE["services"]["prometheus"]["volumes"]
+    assert mounted == "./prometheus:/etc/prometheus:ro"
+    command = shlex.split(COMPOSE["services"]["prometheus"]["command"])
+    (path,) = [word.partition("=")[2] for word in command if word.startswith("--config.file")]
+    file = REPOSITORY / "deploy" / "prometheus" / Path(path).name
+    subprocess.run([_binary("promtool"), "check", "config", file], check=True, capture_output=True)
+    configuration = yaml.safe_load(file.read_text())
+    (job,) = configuration["scrape_configs"]
+    found = {each["labels"]["process"]: each["targets"] for each in job["static_configs"]}
+    alone = yaml.safe_load((file.parent / "prometheus.yml").read_text())
+    assert configuration["rule_files"] == alone["rule_files"]
+    settings = Settings()
+    assert found == {
+        process: [f"{process}:{getattr(settings.monitoring, key)}"]
+        for process, key in PORT_KEYS.items()
+    }
+    known = set(COMPOSE["services"])
+    aliases = OURS["analysis-gpu"]["networks"]["default"]["aliases"]
+    assert set(found) <= known
+    assert aliases == ["analysis"], "whichever profile runs, its name is the same"
+
+
+def test_grafana_finds_our_dashboards_and_prometheus() -> None:
+    grafana, folder = COMPOSE["services"]["grafana"], REPOSITORY / "deploy"
+    mounts = dict(volume.removesuffix(":ro").split(":") for volume in grafana["volumes"])
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+    provider = folder / "grafana" / "provisioning" / "dashboards" / "secondread.yml"
+    (only,) = yaml.safe_load(provider.read_text())["providers"]
+    assert mounts["./grafana/dashboards"] == only["options"]["path"]
+    assert (folder / "grafana" / "dashboards" / "secondread.json").is_file()
+    port = COMPOSE["services"]["prometheus"]["ports"][0].rpartition(":")[2]
+    assert grafana["environment"]["PROMETHEUS_URL"] == f"http://prometheus:{port}"
+    assert "?" in grafana["environment"]["GF_SECURITY_ADMIN_PASSWORD"], "there is no default"
+
+
+def test_a_trials_pacs_is_the_one_that_its_configuration_names() -> None:
+    orthanc = COMPOSE["services"]["orthanc"]
+    assert orthanc["profiles"] == ["trial"]
+    assert "volumes" not in orthanc, "it forgets what it was given"
+    settings = load_settings(REPOSITORY / "deploy" / "secondread.trial.toml")
+    (pacs,) = settings.destinations
+    environment = orthanc["environment"]
+    assert pacs.host == "orthanc"
+    assert pacs.ae_title == environment["ORTHANC__DICOM_AET"]
+    assert str(pacs.port) == environment["ORTHANC__DICOM_PORT"]
+    assert all(port.startswith("127.0.0.1:") for port in orthanc["ports"])

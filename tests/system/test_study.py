@@ -193,6 +193,27 @@ def test_a_late_image_replaces_the_summary_and_a_withdrawal_does_it_again(
     assert _predecessor(replacing) == withdrawn.results[0].outcome.uids[0]
 
 
+def test_an_operators_link_brings_a_score_for_the_lesion_to_both_archives(examination) -> None:
+    keys = [row(examination, image).key for image in examination.images[:2]]
+    told = subprocess.run(
+        [
+            *examination.service.command("lesion"),
+            *("link", *keys, "--config", str(examination.service.config)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    parcel = examination.wait_for_summary(3)
+    report = _report(examination, parcel, "summary.dcm")
+    assert "Lesion, side not stated, linked by the operator" in _texts(report)
+    assert "Fused from 2 views: mean of logits" in _texts(report)
+    for archive in (examination.by_dimse, examination.by_stow):
+        assert archive.find("Instance", SOPInstanceUID=str(report.SOPInstanceUID))
+
+
 def test_the_log_names_no_patient(examination) -> None:
     text = examination.service.text()
     assert "Doe" not in text

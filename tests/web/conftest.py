@@ -15,7 +15,7 @@ from typing import Any
 import pydicom.data
 import pytest
 import requests
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -30,6 +30,7 @@ SCREENSHOTS = REPOSITORY / "build" / "web"
 PASSWORD = "a password for tests"
 BROWSER = ("--disable-quic", "--no-first-run", "--disable-background-networking")
 WINDOW = {"width": 1440, "height": 900}
+expect.set_options(timeout=20_000)
 
 
 class Web:

@@ -1,0 +1,1 @@
+"""Backup and restore: what the journal knows and what lies in the spool, while the service runs."""
