@@ -147,6 +147,8 @@ def test_schemathesis_finds_nothing(
         ),
         *("--checks", "all", "--max-examples", "40", "--seed", "1", "--no-color"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280
+    )
     assert "Warnings" not in done.stdout, done.stdout[-6000:]
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
