@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -22,8 +23,10 @@ from service.log import fault, set_up_logging
 def _untouched_root() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    mask = os.umask(0o022)
     with warnings.catch_warnings():
         yield
+    os.umask(mask)
     root.handlers[:] = handlers
     root.setLevel(level)
     threading.excepthook = threading.__excepthook__

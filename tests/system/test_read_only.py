@@ -69,6 +69,7 @@ def test_the_service_writes_to_its_data_and_nowhere_else(
             stderr=subprocess.STDOUT,
             env={**os.environ, "DATA": str(data), "CONFIG": str(config), "HOME": "/nonexistent"},
             cwd="/",
+            umask=0o022,
         )
     try:
         eventually(service.is_ready, SECONDS)
