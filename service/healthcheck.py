@@ -11,8 +11,8 @@ import sys
 from urllib.parse import urlsplit
 
 from service.config import load_settings
+from service.health import is_healthy
 from service.programs import health_urls
-from service.supervisor import is_healthy
 
 _SECONDS = 2.0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from dicom_sr.rejection_note import RejectionReason
-from service.analysis.model_package import load_model_package
+from service.analysis.model_package import ModelPackage, load_model_package
 from service.audit.messages import instances_updated
 from service.audit.trail import AuditTrail
 from service.config import Settings
@@ -68,7 +69,7 @@ class Orders:
         outcome = row.outcome
         if outcome is None:
             raise NotDone("it has no result that could be replaced")
-        manifest = load_model_package(self._settings.analysis.model).manifest
+        manifest = self._model.manifest
         threshold = manifest.threshold_of(self._settings.analysis.operating_point)
         same_model = outcome.model_sha256 == manifest.sha256
         same_point = outcome.threshold in (None, threshold)
@@ -77,6 +78,11 @@ class Orders:
         if not self._journal.ask_again(row.key):
             raise NotDone("it is at work, or has failed")
         self._record(row, "reanalyse")
+
+    @cached_property
+    def _model(self) -> ModelPackage:
+        """To compare it with its digest takes its time: once, however many images there are."""
+        return load_model_package(self._settings.analysis.model)
 
     def withdraw(self, row: ImageRow, reason: RejectionReason, words: str) -> None:
         """Take its results back, see ``Withdrawal``.

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import fcntl
-import http.client
 import logging
 import os
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.child import Child
 from service.config import ConfigurationError, Settings
+from service.health import is_healthy
 from service.journal.journal import Journal
 from service.programs import PORT_KEYS, Listener, broker_program, listeners, programs
 from service.queue.broker import Broker
@@ -254,12 +252,3 @@ def _with_monitoring_ports(settings: Settings) -> Settings:
                 if port not in named:
                     chosen[key] = port
     return settings.model_copy(update={"monitoring": monitoring.model_copy(update=chosen)})
-
-
-def is_healthy(url: str) -> bool:
-    """Whether a process says at its ``/healthz`` that it works."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 http, on our own host
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, http.client.HTTPException):
-        return False

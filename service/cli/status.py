@@ -13,10 +13,10 @@ from rich.table import Table
 
 from service.cli.options import ConfigFile
 from service.config import ConfigurationError, Settings, load_settings
+from service.health import is_healthy
 from service.journal.journal import Journal, JournalError
 from service.journal.records import DeliveryState, ImageRow, ImageState
 from service.programs import health_urls
-from service.supervisor import is_healthy
 from service.views import DestinationView, ImageBrief, StatusView
 
 _NEWEST = 20

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from starlette.responses import Response
 
 from dicom_sr.rejection_note import RejectionReason
-from service.doctor import look_at
+from service.destination_check import look_at
 from service.journal.records import ImageFilter, ImageRow, ImageState
 from service.orders import NotDone
 from service.views import ImageBrief, ImageDetails, StatusView

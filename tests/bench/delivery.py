@@ -19,12 +19,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from service.config import Settings
+from service.health import is_healthy
 from service.journal.journal import Journal
 from service.journal.records import DeliveryState
 from service.queue.broker import Broker
 from service.queue.embedded_broker import embedded_broker_command
 from service.spool import Spool
-from service.supervisor import is_healthy
 from tests.bench.backlog import ResultFactory, leave, numbered, write_files
 from tests.bench.figure import Figure, Peer
 from tests.conftest import Orthanc, _free_port, running_orthanc, wait_until

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from service.config import Settings
+from service.health import is_healthy
 from service.journal.opening import open_journal
 from service.programs import PORT_KEYS, Program, programs
-from service.supervisor import is_healthy
 from tests.bench.figure import Figure
 from tests.conftest import RedisServer, _free_port, running, wait_until
 

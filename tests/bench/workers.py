@@ -16,11 +16,11 @@ from pathlib import Path
 import pydicom
 
 from service.config import Settings
+from service.health import is_healthy
 from service.journal.journal import Journal
 from service.journal.records import ImageState, ReceivedImage
 from service.queue.publisher import Publisher
 from service.spool import Spool
-from service.supervisor import is_healthy
 from tests.bench.figure import Figure, Peer
 from tests.bench.scans import Scans
 from tests.conftest import RedisServer, _free_port, running, wait_until

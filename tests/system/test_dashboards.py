@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from service.health import is_healthy
 from service.journal.truth_records import Diagnosis, Source, Subject, Truth
 from service.scu import send_files
-from service.supervisor import is_healthy
 from tests.conftest import REPOSITORY, ServerProcess, _binary, _free_port, running
 from tests.system.conftest import PROCESSES
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,9 +128,6 @@ def test_each_login_has_a_session_of_its_own(clock: Clock) -> None:
 def tried(failed: FailedLogins, name: str, address: str, times: int) -> None:
     for _ in range(times):
         failed.failed(name, address)
-
-
-Locked = Callable[[str, str], bool]
 
 
 def test_a_name_is_locked_from_where_it_was_guessed_at(clock: Clock) -> None:
