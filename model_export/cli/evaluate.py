@@ -7,17 +7,15 @@ from typing import Annotated
 
 import typer
 
-from model_export.cli.options import Data, OperatingPointName
+from model_export.cli.options import Data, Model, OperatingPointName, Where
 
 _SUBGROUPS = ("device", "birads", "size")
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")],
+    model: Model,
     data: Data,
-    where: Annotated[
-        str | None, typer.Option(help="Which images, such as split=test; all without it.")
-    ] = None,
+    where: Where = None,
     operating_point: OperatingPointName = None,
     training_set: Annotated[
         bool,

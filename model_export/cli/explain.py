@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from model_export.cli.options import OperatingPointName
+from model_export.cli.options import Model, OperatingPointName
 from model_export.explanation.choices import Evidence, Form, Method, Removed
 
 
 def explain(
-    model: Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")],
+    model: Model,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for pictures and report.")],
     pictures: Annotated[
         list[Path] | None,

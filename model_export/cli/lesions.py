@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from dicom_sr.fusion import RULE, FusionRule
-from model_export.cli.options import Data, OperatingPointName
+from model_export.cli.options import Data, Model, OperatingPointName, Where
 
 
 def lesions(
-    model: Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")],
+    model: Model,
     data: Data,
-    where: Annotated[
-        str | None, typer.Option(help="Which images, such as split=test; all without it.")
-    ] = None,
+    where: Where = None,
     by: Annotated[
         str, typer.Option(help="The column of the manifest that tells lesions apart.")
     ] = "patient_id",

@@ -19,3 +19,7 @@ Data = Annotated[
         "`prepare` makes it.",
     ),
 ]
+Model = Annotated[Path, typer.Argument(help="A model package, or a run folder of `train`.")]
+Where = Annotated[
+    str | None, typer.Option(help="Which images, such as split=test; all without it.")
+]

@@ -20,6 +20,7 @@ from dicom_sr.reference import InstanceReference
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
 from dicom_sr.validity import problems
 from dicom_sr.variant import Variant, as_variant
+from tests.dicom_sr.content_tree import groups, items, only
 
 REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 THRESHOLD = 0.41
@@ -60,21 +61,6 @@ def summarise(started_at: datetime) -> Summarise:
         return report
 
     return make
-
-
-def items(node: Dataset, code: str) -> list[Dataset]:
-    return [
-        item for item in node.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == code
-    ]
-
-
-def only(node: Dataset, code: str) -> Dataset:
-    (item,) = items(node, code)
-    return item
-
-
-def groups(report: Dataset) -> list[Dataset]:
-    return items(only(report, "126010"), "125007")
 
 
 def percent(group: Dataset) -> float:

@@ -16,6 +16,7 @@ from dicom_sr.identity import device_uid
 from dicom_sr.part10 import part10_bytes
 from dicom_sr.report import build_report
 from dicom_sr.source import ReportError
+from tests.dicom_sr.content_tree import items, only
 
 REGION = Box(20, 10, 220, 130)
 SCORE_GROUP, ACTIVATION_GROUP = 0, 1
@@ -35,19 +36,6 @@ def build(source: Dataset, model: ModelIdentity, started_at: datetime) -> Build:
         return build_report(source, result, model, revision=0, started_at=started_at)
 
     return make
-
-
-def items(node: Dataset, code: str) -> list[Dataset]:
-    """The children of a content item whose concept name has the code value."""
-    return [
-        item for item in node.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == code
-    ]
-
-
-def only(node: Dataset, code: str) -> Dataset:
-    found = items(node, code)
-    assert len(found) == 1, f"{len(found)} items with code {code}"
-    return found[0]
 
 
 def groups(report: Dataset) -> list[Dataset]:

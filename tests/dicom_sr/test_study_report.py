@@ -18,6 +18,7 @@ from dicom_sr.part10 import part10_bytes
 from dicom_sr.reference import InstanceReference
 from dicom_sr.study_report import ImageResult, Scored, build_study_report
 from dicom_sr.validity import problems
+from tests.dicom_sr.content_tree import groups, items, only
 
 REGION = Box(20, 10, 220, 130)
 NOT_ANALYSED = NotAnalysed("colour-doppler", "The region is coloured.")
@@ -66,21 +67,6 @@ def summarise(started_at: datetime) -> Summarise:
         return report
 
     return make
-
-
-def items(node: Dataset, code: str) -> list[Dataset]:
-    return [
-        item for item in node.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == code
-    ]
-
-
-def only(node: Dataset, code: str) -> Dataset:
-    (item,) = items(node, code)
-    return item
-
-
-def groups(report: Dataset) -> list[Dataset]:
-    return items(only(report, "126010"), "125007")
 
 
 def labels(report: Dataset) -> list[str]:
