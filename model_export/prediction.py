@@ -23,7 +23,7 @@ from model_export.network import MALIGNANT, AnalyticCam
 from service.analysis.inference import Scorer, heatmap_of
 from service.analysis.model_package import MANIFEST_FILE, Manifest, load_model_package
 from service.analysis.preprocessing import Preprocessing, preprocess
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 _BATCH = 16
 

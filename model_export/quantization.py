@@ -34,7 +34,7 @@ from service.analysis.model_package import (
     file_sha256,
 )
 from service.analysis.preprocessing import Preprocessing, preprocess
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 _Item = TypeVar("_Item")
 

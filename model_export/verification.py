@@ -20,8 +20,8 @@ from service.analysis.decode import Decoder
 from service.analysis.decode_error import DecodeError
 from service.analysis.inference import Scorer
 from service.analysis.model_package import ModelPackage, ModelPackageError
-from service.config import AnalysisSettings
 from service.offline import as_part10, files_in
+from service.sections import AnalysisSettings
 from service.still_image import UnreadableImage
 
 Pixels = NDArray[np.uint8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from service.config import RetrySettings
+from service.sections import RetrySettings
 
 
 def wait_seconds(attempt: int, retry: RetrySettings, jitter: float) -> float:

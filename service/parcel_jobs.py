@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from service.backoff import spread_wait
-from service.config import RetrySettings
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import BrokerUnavailable
 from service.results import InvalidObject
+from service.sections import RetrySettings
 
 
 def after_fault(

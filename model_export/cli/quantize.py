@@ -46,7 +46,7 @@ def quantize(
     from model_export.quantization import compare, quantise, spread, with_new_limit, write_variant
     from service.analysis.inference import Scorer
     from service.analysis.model_package import MODEL_FILE, ModelPackage, load_model_package
-    from service.config import AnalysisSettings
+    from service.sections import AnalysisSettings
 
     original = load_model_package(package)
     if out.resolve() == package.resolve():

@@ -124,7 +124,7 @@ def worklists(
     from model_export.reader_study.heatmaps import FolderHeatmaps, PackageHeatmaps
     from model_export.reader_study.worklists import make_work_lists
     from service.analysis.model_package import MANIFEST_FILE
-    from service.config import REFERENCE_MODEL
+    from service.sections import REFERENCE_MODEL
 
     errors = Console(stderr=True)
     folder = read_manifest(data)

@@ -50,7 +50,7 @@ def verify(
     from model_export.verification import gate_report, parity
     from service.analysis.model_package import load_model_package
     from service.analysis.verification import verify_model
-    from service.config import AnalysisSettings
+    from service.sections import AnalysisSettings
 
     if (inliers is None) != (outliers is None):
         raise typer.BadParameter("--inliers and --outliers belong together")

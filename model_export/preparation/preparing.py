@@ -27,8 +27,8 @@ from model_export.preparation.splitting import split_patients
 from model_export.preparation.table_one import patients_of, table_one
 from model_export.tables import Table
 from service.analysis.decode import Decoder
-from service.config import AnalysisSettings
 from service.offline import files_in
+from service.sections import AnalysisSettings
 
 Track = Callable[[Sequence[str], str], Iterable[str]]
 """Shows progress through a list of files: the list and what is done with it. Tells no name."""

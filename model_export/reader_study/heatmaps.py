@@ -14,9 +14,9 @@ from model_export.dataset import LabelledImage
 from model_export.reader_study.readings import read_score, read_table
 from model_export.reader_study.worklists import NotShown, Shown
 from service.analysis.analyser import Analyser
-from service.config import AnalysisSettings
 from service.offline import as_part10
 from service.results import PICTURE_FILE
+from service.sections import AnalysisSettings
 from service.still_image import UnreadableImage
 
 SCORES_FILE = "scores.csv"

@@ -23,11 +23,11 @@ from service.analysis.model_package import load_model_package
 from service.analysis.objects import Edition, ResultMaker
 from service.analysis.pixels import require_known_syntax
 from service.analysis.screening import Screened, screen_frame, screen_header
-from service.config import AnalysisSettings
 from service.destination import ObjectKind
 from service.journal.records import AnalysisOutcome, ImageState
 from service.results import ResultCheck
 from service.scanner_model import scanner_model
+from service.sections import AnalysisSettings
 from service.still_image import wrap_pixels
 
 _LONGEST_UID = 64

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.onnx_runtime import ort
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"

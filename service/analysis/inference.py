@@ -17,7 +17,7 @@ from service.analysis.gpu import GPUS, SizedRuns, provider_options
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import Preprocessing, cam_to_image, preprocess
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 _CPU = "CPUExecutionProvider"
 INPUT = "image"

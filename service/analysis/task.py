@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from dicom_sr.reference import InstanceReference
 from service.analysis.analyser import Analyser, Analysis
-from service.config import ReportNotAnalysed, Settings
+from service.config import Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
 from service.journal.lease import keep_alive
@@ -18,6 +18,7 @@ from service.monitoring.drift import ScannerModels
 from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
+from service.sections import ReportNotAnalysed
 from service.spool import Spool
 from service.tracing import NO_TRACER, Tracer
 

@@ -17,7 +17,7 @@ from service.analysis.inference import (
 )
 from service.analysis.model_package import ModelPackage
 from service.analysis.onnx_runtime import ort
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 _TOLERANCE = 1e-4
 

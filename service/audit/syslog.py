@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.audit.messages import Message, to_xml
-from service.config import ConfigurationError, SyslogSettings
+from service.config import ConfigurationError
 from service.monitoring.metrics import Metrics
+from service.sections import SyslogSettings
 from service.spool import write_durably
 from service.tls import client_context
 

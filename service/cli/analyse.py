@@ -16,7 +16,8 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from service.cli.options import ConfigFile
-from service.config import AnalysisSettings, ConfigurationError, load_settings
+from service.config import ConfigurationError, load_settings
+from service.sections import AnalysisSettings
 
 if TYPE_CHECKING:
     from service.offline import Row

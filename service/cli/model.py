@@ -17,7 +17,7 @@ from service.analysis.model_package import (
     ModelPackageError,
     load_model_package,
 )
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 model_app = typer.Typer(help="Look into a model package.", no_args_is_help=True)
 

@@ -10,10 +10,10 @@ from pynetdicom import evt
 
 from service.backoff import spread_wait
 from service.commitment.information import Report, UnreadableInformation, decoded, read_event
-from service.config import RetrySettings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import AwaitedCommitment
 from service.monitoring.metrics import Metrics
+from service.sections import RetrySettings
 from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.backoff import wait_seconds
-from service.config import RetrySettings
 from service.scu import Answer, SendOutcome
+from service.sections import RetrySettings
 
 _PROCESSING_FAILURE = 0x0110
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydicom.uid import ExplicitVRLittleEndian
 
-from service.config import ConfigurationError, DeliverySettings
+from service.config import ConfigurationError
 from service.delivery.form import REPORT_CLASS_UIDS
 from service.destination import (
     BasicAuthentication,
@@ -23,6 +23,7 @@ from service.destination import (
 )
 from service.oauth2 import OAuth2ClientCredentials
 from service.scu import Peer, SendOutcome, StorageObject, store_association
+from service.sections import DeliverySettings
 from service.stow import Basic, StowClient, StowPeer
 
 

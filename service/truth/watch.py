@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from service.analysis.model_package import ModelPackageError, read_manifest
-from service.config import AnalysisSettings
 from service.journal.journal import Journal
 from service.journal.truth_records import Diagnosis
 from service.monitoring.metrics import Metrics
+from service.sections import AnalysisSettings
 from service.truth.cases import By, grouped, image_cases, study_cases
 from service.truth.figures import figures
 

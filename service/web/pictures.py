@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.analysis.decode import Decoder
-from service.config import AnalysisSettings
 from service.journal.records import ImageRow, ImageState
 from service.results import PICTURE_FILE
+from service.sections import AnalysisSettings
 from service.spool import Spool
 
 _THUMBNAIL = (192, 192)

@@ -25,7 +25,7 @@ from service.analysis.model_package import (
     load_model_package,
 )
 from service.analysis.preprocessing import Preprocessing
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 from service.still_image import wrap_pixels
 
 SIZE = 64

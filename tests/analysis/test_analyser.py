@@ -19,8 +19,8 @@ from pydicom.uid import UltrasoundMultiFrameImageStorage
 from service.analysis.analyser import Analyser, Analysis, chosen_frames
 from service.analysis.inference import InferenceError
 from service.analysis.model_package import MODEL_FILE, ModelPackage, ModelPackageError
-from service.config import AnalysisSettings
 from service.journal.records import ImageState
+from service.sections import AnalysisSettings
 
 Saved = Callable[..., Path]
 STARTED = datetime(2026, 1, 31, 8, 15, 30, tzinfo=UTC)

@@ -20,7 +20,7 @@ from service.analysis.batcher import Batcher, BatcherClosed
 from service.analysis.gpu import SizedRuns, batch_sizes
 from service.analysis.inference import OUTPUTS, Scorer, make_session, runs_at_once
 from service.analysis.model_package import ModelPackage, load_model_package
-from service.config import REFERENCE_MODEL, AnalysisSettings
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 
 POISON = -1.0
 LONG = 5.0

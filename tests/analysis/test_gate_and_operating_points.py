@@ -18,7 +18,7 @@ from service.analysis.analyser import Analyser, Analysis
 from service.analysis.inference import Scorer
 from service.analysis.model_package import ModelPackage, ModelPackageError, load_model_package
 from service.analysis.verification import verify_model
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 from service.still_image import wrap_pixels
 
 WHEN = datetime(2026, 11, 24, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.analysis.gpu import CUDA, OPENVINO, TENSORRT, provider_options
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 SHA256 = "0123456789abcdef" * 4
 

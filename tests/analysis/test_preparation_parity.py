@@ -17,8 +17,8 @@ from service.analysis import inference
 from service.analysis.analyser import Analyser
 from service.analysis.decode import Decoder
 from service.analysis.preprocessing import Preprocessing, luminance, preprocess
-from service.config import AnalysisSettings
 from service.offline import analyse_file
+from service.sections import AnalysisSettings
 
 STARTED = datetime(2026, 1, 31, 8, 15, 30, tzinfo=UTC)
 TWO_VIEWS = "other/pydicom-data__gdcm-US-ALOKA-16.dcm"

@@ -16,7 +16,7 @@ from service.analysis.preprocessing import (
     placement,
     preprocess,
 )
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 
 def noise(*shape: int) -> np.ndarray:

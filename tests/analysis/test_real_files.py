@@ -14,8 +14,8 @@ from pydicom import Dataset, dcmread
 
 from service.analysis.analyser import Analyser
 from service.analysis.decode import Decoder
-from service.config import AnalysisSettings
 from service.journal.records import ImageState
+from service.sections import AnalysisSettings
 
 STARTED = datetime(2026, 1, 31, 8, 15, 30, tzinfo=UTC)
 COLOURED = "doppler-or-elastography"

@@ -26,9 +26,9 @@ from service.audit.messages import (
 )
 from service.audit.syslog import SyslogForwarder, syslog_message
 from service.audit.trail import AuditTrail
-from service.config import SyslogSettings
 from service.destination import ClientTls
 from service.monitoring.metrics import Metrics
+from service.sections import SyslogSettings
 from tests.authority import Authority
 
 from .schema import faults

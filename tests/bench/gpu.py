@@ -28,7 +28,7 @@ from service.analysis.inference import InferenceError, Scorer, make_session, out
 from service.analysis.model_package import ModelPackage, load_model_package
 from service.analysis.onnx_runtime import ort
 from service.analysis.preprocessing import preprocess
-from service.config import REFERENCE_MODEL, AnalysisSettings
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 
 NO_GPU = 2
 """Exit code where ONNX Runtime has no GPU to run on."""

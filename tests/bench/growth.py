@@ -15,13 +15,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.config import KeeperSettings, Settings
+from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.records import Overdue, ReceivedImage
 from service.keeper import Keeper
 from service.monitoring.metrics import Metrics
 from service.queue.broker import Broker
 from service.queue.publisher import Publisher
+from service.sections import KeeperSettings
 from service.spool import Spool
 from service.sweep import Sweeper
 from tests.bench.archive_of_years import fill, key_of, since, study_of

@@ -22,8 +22,8 @@ from model_export.package import write_manifest
 from service.analysis.analyser import Analyser, Analysis
 from service.analysis.inference import INPUT, make_session, outputs_of
 from service.analysis.model_package import MODEL_FILE, file_sha256, load_model_package
-from service.config import REFERENCE_MODEL, AnalysisSettings
 from service.journal.records import ImageState
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 from tests.bench.figure import Figure, Peer
 from tests.bench.scans import Scans
 

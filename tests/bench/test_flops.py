@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from service.config import REFERENCE_MODEL
+from service.sections import REFERENCE_MODEL
 from tests.bench.flops import flops
 
 

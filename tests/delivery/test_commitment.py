@@ -18,9 +18,9 @@ from service.commitment.information import (
     read_action,
 )
 from service.commitment.reports import Reports
-from service.config import RetrySettings
 from service.delivery.deliverer import Deliverer
 from service.journal.records import DeliveryState, ImageState
+from service.sections import RetrySettings
 from service.storage_scp import LocalArchive
 
 PACS = "pacs"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import RetrySettings
 from service.delivery.policy import Next, Verdict, after_failure, judge, judge_all
 from service.scu import Answer, SendOutcome
+from service.sections import RetrySettings
 
 RETRY = RetrySettings(refusals=3, first_seconds=2, longest_seconds=100)
 

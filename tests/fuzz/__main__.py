@@ -23,8 +23,8 @@ from rich.progress import Progress
 
 from dicom_sr.part10 import part10_bytes
 from service.analysis.analyser import Analyser
-from service.config import AnalysisSettings
 from service.scu import AssociationFailed, echo, send_files
+from service.sections import AnalysisSettings
 from service.still_image import wrap_pixels
 from tests.conftest import _free_port
 from tests.fuzz.files import hostile_file

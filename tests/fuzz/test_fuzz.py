@@ -22,8 +22,8 @@ from pydicom.uid import (
 from service.analysis.analyser import Analyser
 from service.analysis.header_bounds import MOST_DEPTH, MOST_ELEMENTS, MOST_VALUE_BYTES
 from service.analysis.pixels import MOST_INFLATED_BYTES
-from service.config import AnalysisSettings
 from service.journal.records import AnalysisOutcome, ImageState
+from service.sections import AnalysisSettings
 from tests.fuzz.__main__ import fuzz_files, fuzz_sessions
 from tests.fuzz.files import hostile_file, seeds
 from tests.fuzz.sessions import hostile_session

@@ -24,7 +24,7 @@ from model_export.network import CLASSES, Classifier
 from model_export.preparation.labelme import Annotation, Shape, write_annotation
 from model_export.preparation.preparing import Preparation, Prepared, prepare
 from service.analysis.preprocessing import Preprocessing
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 
 @pytest.fixture(scope="session")

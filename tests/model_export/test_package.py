@@ -19,7 +19,7 @@ from model_export.package import write_package
 from model_export.prediction import PackagePredictor
 from service.analysis.inference import Scorer
 from service.analysis.model_package import CARD_FILE, load_model_package
-from service.config import AnalysisSettings
+from service.sections import AnalysisSettings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

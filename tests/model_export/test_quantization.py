@@ -21,7 +21,7 @@ from service.analysis.model_package import (
     ModelPackageError,
     load_model_package,
 )
-from service.config import REFERENCE_MODEL, AnalysisSettings
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -16,7 +16,7 @@ from model_export.training.data import ValidationSet
 from service.analysis.inference import Scorer
 from service.analysis.model_package import CARD_FILE, ModelPackage, load_model_package
 from service.analysis.preprocessing import preprocess
-from service.config import REFERENCE_MODEL, AnalysisSettings
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 
 HELD_OUT = "BUS-BRA, held-out fold 5"
 EXTERNAL = "BrEaST-Lesions-USG, another hospital"

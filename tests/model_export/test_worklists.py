@@ -17,7 +17,7 @@ from model_export.cli.reader_study import reader_study_app
 from model_export.dataset import LabelledImage, read_manifest
 from model_export.reader_study.readings import read_readings
 from model_export.reader_study.worklists import SESSIONS, Shown, make_work_lists
-from service.config import REFERENCE_MODEL
+from service.sections import REFERENCE_MODEL
 
 _SECRETS = (b"malignant", b"benign", b"breast_", b"case0", b"Carcinoma")
 

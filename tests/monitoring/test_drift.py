@@ -186,7 +186,7 @@ def test_a_reference_that_is_none_is_refused(values: dict[str, Any]) -> None:
 
 
 def test_the_shipped_model_has_a_reference() -> None:
-    from service.config import REFERENCE_MODEL
+    from service.sections import REFERENCE_MODEL
 
     reference = read_manifest(REFERENCE_MODEL).reference_scores
     assert reference is not None

@@ -13,13 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_sr.part10 import part10_bytes
 from service.analysis.analyser import Analysis
 from service.analysis.task import AnalysisTask
-from service.config import (
-    KeeperSettings,
-    ReportNotAnalysed,
-    ResultSettings,
-    RetrySettings,
-    Settings,
-)
+from service.config import Settings
 from service.destination import Destination, DimseDestination, ObjectKind
 from service.journal.journal import Journal
 from service.journal.records import (
@@ -32,6 +26,7 @@ from service.journal.records import (
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import BrokerUnavailable
 from service.results import InvalidObject
+from service.sections import KeeperSettings, ReportNotAnalysed, ResultSettings, RetrySettings
 from service.spool import Spool, image_key
 
 SCORED = AnalysisOutcome(

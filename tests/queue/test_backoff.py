@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.backoff import wait_seconds
-from service.config import RetrySettings
+from service.sections import RetrySettings
 
 RETRY = RetrySettings(first_seconds=2, longest_seconds=60)
 

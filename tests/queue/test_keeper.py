@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from service.config import KeeperSettings, Settings
+from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState, ReceivedImage
 from service.keeper import Keeper
 from service.monitoring.metrics import Metrics
 from service.queue.broker import Broker
 from service.queue.publisher import Publisher
+from service.sections import KeeperSettings
 from service.spool import Spool, image_key
 
 

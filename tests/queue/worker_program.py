@@ -13,13 +13,14 @@ from pathlib import Path
 
 from service.analysis.analyser import Analysis
 from service.analysis.task import AnalysisTask
-from service.config import KeeperSettings, Settings
+from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState, Stage
 from service.log import set_up_logging
 from service.monitoring.metrics import Metrics
 from service.queue.publisher import Publisher
 from service.queue.worker import Worker
+from service.sections import KeeperSettings
 from service.spool import Spool
 
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 from service.analysis.model_package import load_model_package
 from service.audit.messages import pseudonym
 from service.cli.images import reanalyse, report, withdraw
-from service.config import REFERENCE_MODEL
 from service.journal.records import ImageState
+from service.sections import REFERENCE_MODEL
 
 Command = Callable[..., Result]
 

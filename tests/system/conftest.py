@@ -26,10 +26,10 @@ from pydicom.uid import generate_uid
 from service.analysis.inference import INPUT, OUTPUTS
 from service.analysis.model_package import MANIFEST_FILE, MODEL_FILE, Manifest, file_sha256
 from service.analysis.preprocessing import Preprocessing
-from service.config import REFERENCE_MODEL
 from service.journal.journal import Journal
 from service.journal.records import ImageRow, ImageState
 from service.scu import Peer
+from service.sections import REFERENCE_MODEL
 from service.spool import Spool
 
 PROCESSES = ("ingest", "analysis", "delivery", "keeper", "web")

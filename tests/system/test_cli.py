@@ -15,7 +15,7 @@ import pytest
 
 from service.cli.app import COMMANDS
 from service.cli.lazy import load
-from service.config import REFERENCE_MODEL
+from service.sections import REFERENCE_MODEL
 from tests.conftest import REPOSITORY
 
 IMAGE = Path(pydicom.data.__file__).parent / "test_files" / "examples_palette.dcm"

@@ -17,7 +17,6 @@ from pynetdicom.association import Association
 from dicom_sr import identity
 from dicom_sr.part10 import file_meta, part10_bytes
 from service.commitment import information, verdict
-from service.config import DeliverySettings
 from service.delivery.policy import Verdict, judge
 from service.delivery.transport import way_to
 from service.destination import DimseDestination
@@ -25,6 +24,7 @@ from service.ingest import commitment as ingest_commitment
 from service.ingest import scp as ingest_scp
 from service.ingest.settings import IngestSettings
 from service.scu import Answer, AssociationFailed, Peer, SendOutcome, echo
+from service.sections import DeliverySettings
 from service.sop_classes import ANALYSED
 from service.stow import StowClient, StowPeer
 from tests.delivery.dicomweb import Request, Response, WebServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.config import DeliverySettings, ResultSettings, RetrySettings, Settings, SyslogSettings
+from service.config import Settings
 from service.destination import (
     BasicAuthentication,
     CharacterSet,
@@ -14,6 +14,7 @@ from service.destination import (
     StowDestination,
 )
 from service.ingest.settings import IngestSettings, IngestTls, PeerRule
+from service.sections import DeliverySettings, ResultSettings, RetrySettings, SyslogSettings
 
 from .created_objects import created_objects
 from .statement import character_set_rows, column, setting_rows, tables

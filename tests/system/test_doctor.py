@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import REFERENCE_MODEL
+from service.sections import REFERENCE_MODEL
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from service.analysis.model_package import read_manifest
-from service.config import REFERENCE_MODEL, AnalysisSettings
 from service.journal.truth_records import Diagnosis, Source, Subject, Truth
 from service.monitoring.metrics import Metrics
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 from service.truth.figures import share
 from service.truth.watch import TruthWatch
 
