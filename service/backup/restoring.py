@@ -22,6 +22,7 @@ from service.backup.contents import (
 from service.backup.journal_copy import database_of, require_empty, restore_journal
 from service.config import Settings
 from service.journal.journal import Journal
+from service.ownership import hand_over
 from service.spool import Spool, sync_folder
 
 
@@ -99,7 +100,7 @@ class Restore:
         for path in _tree(settings.data_dir):
             if path.is_dir():
                 sync_folder(path)
-        self._hand_over()
+        hand_over([*_tree(settings.data_dir), settings.accounts_file], settings.data_dir)
         return Lacking(
             images=tuple(key for key in images if not spool.image_path(key).is_file()),
             parcels=tuple(
@@ -159,14 +160,6 @@ class Restore:
             raise BackupError(
                 f"{self._folder / name} is not what was written: the backup is damaged"
             )
-
-    def _hand_over(self) -> None:
-        """What root brings back is the service's, whose the data folder is."""
-        if os.geteuid() == 0:
-            owner = self._settings.data_dir.stat()
-            for path in [*_tree(self._settings.data_dir), self._settings.accounts_file]:
-                if path.exists():
-                    os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _tree(folder: Path) -> Iterator[Path]:

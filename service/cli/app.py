@@ -96,7 +96,7 @@ COMMANDS = {
     ),
     "model": Command(
         "service.cli.model:model_app",
-        "Look into a model package.",
+        "Model packages: look into one, install it, choose which one is used.",
     ),
     "config": Command(
         "service.cli.config:config",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pwd
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import ConfigFile
+from service.cli.options import ConfigFile, login
 from service.config import ConfigurationError, load_settings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import ImageRow
@@ -135,17 +133,10 @@ def orders_of_operator(config: Path | None) -> Iterator[tuple[Journal, Orders]]:
         with closing(journal):
             journal.check()
             trail = AuditTrail(settings.audit_dir, Metrics())
-            yield journal, Orders(settings, journal, trail, _login())
+            yield journal, Orders(settings, journal, trail, login())
     except (ConfigurationError, ModelPackageError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-
-
-def _login() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 class _Told:
