@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.analysis.model_package import (
+    MODEL_FILE,
     Manifest,
     ModelPackage,
     ModelPackageError,
@@ -61,7 +62,7 @@ class State(BaseModel):
 
     active: for new studies; None: that of ``analysis.model``. previous: what was active before.
     activated_at: since when.
-    shadow: scores silently beside the active one.
+    shadow: scores silently beside them, see ``service.shadow``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -235,7 +236,7 @@ class ModelStore:
             return state
 
     def activate(self, sha256: str) -> State:
-        """For new studies from now on. A canary of the same model ends. Raises ModelPackageError
+        """For new studies from now on. A canary or shadow that is it ends. Raises ModelPackageError
         if the package cannot be used, or lacks the configured operating point."""
         self.package(sha256).manifest.threshold_of(self._operating_point)
         return self.change(lambda state: _with_active(state, sha256))
@@ -250,6 +251,19 @@ class ModelStore:
             return _with_active(state, state.previous)
 
         return self.change(back)
+
+    def set_shadow(self, sha256: str | None) -> State:
+        """It scores from now on, or none does. Raises ModelPackageError if the package cannot be
+        used, lacks the configured operating point, or is the active model itself."""
+        if sha256 is not None:
+            manifest = self.package(sha256).manifest
+            manifest.threshold_of(self._operating_point)
+            if manifest.sha256 == read_manifest(self.active_folder()).sha256:
+                raise ModelPackageError(
+                    f"{manifest.name} {manifest.version} has the active model's {MODEL_FILE}: its "
+                    "scores are the same"
+                )
+        return self.change(lambda state: state.model_copy(update={"shadow": sha256}))
 
     def remove(self, sha256: str) -> None:
         """Raises ModelPackageError if the state names the package."""
@@ -291,6 +305,7 @@ def _with_active(state: State, sha256: str | None) -> State:
             "previous": state.active,
             "activated_at": datetime.now(UTC),
             "canary": canary,
+            "shadow": None if state.shadow == sha256 else state.shadow,
         }
     )
 

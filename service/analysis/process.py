@@ -14,6 +14,7 @@ from service.journal.records import Stage
 from service.monitoring.metrics import Metrics
 from service.queue.process import Handlers, Tools, run_worker
 from service.results import ResultCheck
+from service.shadow.follower import shadow_follows
 
 
 def run(settings: Settings) -> int:
@@ -32,7 +33,7 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    with closing(_analyser(tools.settings, tools.metrics)) as analyser:
+    with closing(_analyser(tools.settings, tools.metrics)) as analyser, shadow_follows(tools):
         _name_the_model(tools.metrics, analyser)
         task = AnalysisTask(
             tools.settings,

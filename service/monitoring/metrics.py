@@ -157,6 +157,30 @@ class Metrics:
             ["name", "version", "sha256", "provider"],
             registry=self.registry,
         )
+        self.shadow_model = Gauge(
+            "secondread_shadow_model",
+            "1 for the model that scores silently, and the execution provider that runs it",
+            ["name", "version", "sha256", "provider"],
+            registry=self.registry,
+        )
+        self.shadow_images = Counter(
+            "secondread_shadow_images",
+            "Images that it has looked at (scored, not_analysable, failed)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.shadow_agreement = Gauge(
+            "secondread_shadow_agreement",
+            "Share of the last two weeks' images of which it decides as the result does",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.shadow_compared_images = Gauge(
+            "secondread_shadow_compared_images",
+            "How many these images are",
+            ["model_version"],
+            registry=self.registry,
+        )
         self.deliveries = Counter(
             "secondread_deliveries",
             "Delivery attempts by destination and outcome"
@@ -293,6 +317,7 @@ class Metrics:
             (self.audit_messages, "written failed forwarded waiting unreadable"),
             (self.logins, "succeeded failed locked"),
             (self.swept, "adopted removed unreadable"),
+            (self.shadow_images, "scored not_analysable failed"),
             (self.republished, " ".join(Stage)),
         )
         for counter, values in begun:
