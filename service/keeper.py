@@ -21,6 +21,7 @@ from service.monitoring.server import serve
 from service.probe import Probe
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
+from service.shadow.watch import ShadowWatch
 from service.spool import Spool
 from service.sweep import Sweeper
 from service.truth.watch import TruthWatch
@@ -84,6 +85,7 @@ class Keeper:
             settings.analysis.model, journal, metrics, settings.keeper.drift_seconds
         )
         self._truth = TruthWatch(settings.analysis, journal, metrics, settings.keeper.drift_seconds)
+        self._shadow = ShadowWatch(journal, metrics, settings.keeper.drift_seconds)
         self._looked_at = float("-inf")
 
     def what_is_wrong(self) -> str | None:
@@ -146,6 +148,7 @@ class Keeper:
         self._journal.gather_counts()
         self._drift.look()
         self._truth.look()
+        self._shadow.look()
         counts = self._journal.counts()
         self._measured_at = time.monotonic()
         for state in ImageState:

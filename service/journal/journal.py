@@ -52,7 +52,7 @@ from service.journal.records import (
     ScoreRow,
     SummaryJob,
 )
-from service.journal.shadow_records import Pair, Said, ShadowModel
+from service.journal.shadow_records import Pair, Said, ScoringModel
 from service.journal.together import Together
 from service.journal.truth_records import JudgedImage, Taken, Truth, TruthRow
 
@@ -514,7 +514,7 @@ class Journal:
         with self._database.reading() as connection:
             return shadows.unseen(connection, model_sha256, self._clock() - within, limit)
 
-    def begin_shadow(self, key: str, model: ShadowModel) -> bool:
+    def begin_shadow(self, key: str, model: ScoringModel) -> bool:
         """Before the shadow looks at an image, which it does once. False if it did already."""
         try:
             with self._database.writing() as connection:
@@ -522,12 +522,12 @@ class Journal:
         except Conflict:  # on PostgreSQL; another worker was faster
             return False
 
-    def record_shadow(self, key: str, model: ShadowModel, said: Said) -> None:
+    def record_shadow(self, key: str, model: ScoringModel, said: Said) -> None:
         """What became of an image that was begun."""
         with self._database.writing() as connection:
             shadows.record(connection, key, model, said, self._clock())
 
-    def release_shadow(self, key: str, model: ShadowModel) -> None:
+    def release_shadow(self, key: str, model: ScoringModel) -> None:
         """An image that was begun, and which another worker may begin anew."""
         with self._database.writing() as connection:
             shadows.release(connection, key, model)

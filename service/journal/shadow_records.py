@@ -23,8 +23,8 @@ class ShadowState(StrEnum):
 
 
 @dataclass(frozen=True)
-class ShadowModel:
-    """Which package it is. sha256: of its ``model.onnx``."""
+class ScoringModel:
+    """Which model scored. sha256: of its ``model.onnx``."""
 
     sha256: str
     name: str
@@ -61,9 +61,9 @@ class Pair:
     study_instance_uid: str | None
     scanner_model: str | None
     received_at: datetime
-    active_model: ShadowModel
+    active_model: ScoringModel
     active: Said
-    shadow_model: ShadowModel
+    shadow_model: ScoringModel
     shadow: Said
     of_image: Diagnosis | None
     of_study: Diagnosis | None

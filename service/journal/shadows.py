@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, insert, or_, selec
 from service.journal import truths
 from service.journal.records import ImageState
 from service.journal.schema import image, result, shadow_score
-from service.journal.shadow_records import Pair, Said, ShadowModel, ShadowState
+from service.journal.shadow_records import Pair, Said, ScoringModel, ShadowState
 
 _OUTCOMES = (ImageState.ANALYSED, ImageState.NOT_ANALYSABLE)
 
@@ -40,7 +40,7 @@ def unseen(connection: Connection, model_sha256: str, since: datetime, limit: in
     return list(connection.execute(query).scalars())
 
 
-def begin(connection: Connection, key: str, model: ShadowModel, now: datetime) -> bool:
+def begin(connection: Connection, key: str, model: ScoringModel, now: datetime) -> bool:
     """False if another worker has begun, or has been here. Raises Conflict on PostgreSQL."""
     if connection.execute(select(shadow_score).where(_row(key, model))).first() is not None:
         return False
@@ -60,7 +60,9 @@ def begin(connection: Connection, key: str, model: ShadowModel, now: datetime) -
     return True
 
 
-def record(connection: Connection, key: str, model: ShadowModel, said: Said, now: datetime) -> None:
+def record(
+    connection: Connection, key: str, model: ScoringModel, said: Said, now: datetime
+) -> None:
     connection.execute(
         update(shadow_score)
         .where(_row(key, model))
@@ -77,7 +79,7 @@ def record(connection: Connection, key: str, model: ShadowModel, said: Said, now
     )
 
 
-def release(connection: Connection, key: str, model: ShadowModel) -> None:
+def release(connection: Connection, key: str, model: ScoringModel) -> None:
     connection.execute(
         delete(shadow_score).where(_row(key, model), shadow_score.c.state == ShadowState.BEGUN)
     )
@@ -110,7 +112,7 @@ def _pair(row: Row[Any], holding: truths.Holding) -> Pair:
         study_instance_uid=row.study_instance_uid,
         scanner_model=row.scanner_model,
         received_at=row.received_at,
-        active_model=ShadowModel(row.active_sha256, row.active_name, row.active_version),
+        active_model=ScoringModel(row.active_sha256, row.active_name, row.active_version),
         active=Said(
             ShadowState.SCORED if scored else ShadowState.NOT_ANALYSABLE,
             row.active_reason,
@@ -120,7 +122,7 @@ def _pair(row: Row[Any], holding: truths.Holding) -> Pair:
             row.active_decision,
             row.active_unlike,
         ),
-        shadow_model=ShadowModel(row.shadow_sha256, row.shadow_name, row.shadow_version),
+        shadow_model=ScoringModel(row.shadow_sha256, row.shadow_name, row.shadow_version),
         shadow=Said(
             ShadowState(row.shadow_state),
             row.shadow_reason,
@@ -135,7 +137,7 @@ def _pair(row: Row[Any], holding: truths.Holding) -> Pair:
     )
 
 
-def _row(key: str, model: ShadowModel) -> Any:
+def _row(key: str, model: ScoringModel) -> Any:
     return and_(shadow_score.c.image_key == key, shadow_score.c.model_sha256 == model.sha256)
 
 

@@ -15,7 +15,7 @@ from service.analysis.model_store import ModelStore
 from service.config import Settings
 from service.exchange import ChildDied
 from service.journal.journal import Journal, JournalError
-from service.journal.shadow_records import Said, ShadowModel, ShadowState
+from service.journal.shadow_records import Said, ScoringModel, ShadowState
 from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.queue.process import Tools
@@ -38,7 +38,7 @@ class _Loaded:
     """package: by which name the store has it."""
 
     package: str
-    model: ShadowModel
+    model: ScoringModel
     scorer: ShadowScorer
 
 
@@ -128,7 +128,7 @@ class ShadowFollower:
         )
         self._not_before = float("-inf")
         manifest = package.manifest
-        model = ShadowModel(manifest.sha256, manifest.name, manifest.version)
+        model = ScoringModel(manifest.sha256, manifest.name, manifest.version)
         self._loaded = _Loaded(named, model, scorer)
         labels = (model.name, model.version, model.sha256, scorer.provider)
         self._metrics.shadow_model.labels(*labels).set(1)

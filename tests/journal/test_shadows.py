@@ -10,10 +10,10 @@ import pytest
 
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState
-from service.journal.shadow_records import Said, ShadowModel, ShadowState
+from service.journal.shadow_records import Said, ScoringModel, ShadowState
 from service.journal.truth_records import Diagnosis, Source, Subject, Truth
 
-SHADOW = ShadowModel("cd" * 32, "candidate", "8")
+SHADOW = ScoringModel("cd" * 32, "candidate", "8")
 SAID = Said(ShadowState.SCORED, None, 0.25, 0.75, 0.5, "benign", True)
 DAY = timedelta(days=1)
 WITHDRAWN = AnalysisOutcome(ImageState.WITHDRAWN, "ab" * 32, reason="withdrawn")
@@ -123,7 +123,7 @@ def test_a_pair_has_both_and_what_pathology_says(journal: Journal, image, result
     )
     (pair,) = journal.shadow_pairs()
     assert (pair.key, pair.study_instance_uid, pair.scanner_model) == (key, study, "A")
-    assert pair.active_model == ShadowModel("ab" * 32, "now", "")
+    assert pair.active_model == ScoringModel("ab" * 32, "now", "")
     assert pair.active == Said(ShadowState.SCORED, None, 0.75, 0.25, 0.5, "malignant")
     assert (pair.shadow_model, pair.shadow) == (SHADOW, SAID)
     assert (pair.of_image, pair.of_study) == (None, Diagnosis.MALIGNANT)
