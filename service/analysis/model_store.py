@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,14 +129,11 @@ class ModelStore:
     def package(self, sha256: str | None) -> ModelPackage:
         """An installed package, or with None that of ``analysis.model``, checked anew.
 
+        sha256: may be that of the configured package, too.
         Raises ModelPackageError if it is not there, not what was installed, or not signed by a
         trusted key where there are any.
         """
-        folder = self._configured if sha256 is None else self.folder / sha256
-        if sha256 is not None and not folder.is_dir():
-            raise ModelPackageError(
-                f"the model {sha256[:12]} is not installed here: `secondread model install` it"
-            )
+        folder = self.folder_of(sha256)
         package = load_model_package(folder)
         found = package_sha256(folder)
         if sha256 is not None and found != sha256:
@@ -150,12 +148,49 @@ class ModelStore:
         """Raises ModelPackageError."""
         return self.package(self.state().active)
 
+    def in_use(self) -> list[Manifest]:
+        """Of the active package and of the canary, unchecked. Raises ModelPackageError."""
+        state = self.state()
+        used = [state.active, *([state.canary.model] if state.canary else [])]
+        return [read_manifest(self.folder_of(sha256)) for sha256 in used]
+
     def active_folder(self) -> Path:
         """Of the active package, unchecked. Raises ModelPackageError if the state is not valid."""
         return self.folder_of(self.state().active)
 
     def folder_of(self, sha256: str | None) -> Path:
-        return self._configured if sha256 is None else self.folder / sha256
+        """Where a package lies, unchecked. Raises ModelPackageError if it is not there."""
+        if sha256 is None:
+            return self._configured
+        if (self.folder / sha256).is_dir():
+            return self.folder / sha256
+        if sha256 == self._configured_sha256:
+            return self._configured
+        raise ModelPackageError(
+            f"the model {sha256[:12]} is not installed here: `secondread model install` it"
+        )
+
+    def has(self, sha256: str) -> bool:
+        try:
+            return self.folder_of(sha256).is_dir()
+        except ModelPackageError:
+            return False
+
+    def sha256_of(self, sha256: str | None) -> str:
+        """Also of the configured package, which is None in a state. Raises ModelPackageError."""
+        return self._configured_sha256 if sha256 is None else sha256
+
+    @cached_property
+    def _configured_sha256(self) -> str:
+        """Nobody changes it under a running service."""
+        return package_sha256(self._configured)
+
+    def with_model_file(self, model_sha256: str) -> str | None:
+        """An installed package by the digest of its ``model.onnx``. Raises ModelPackageError."""
+        for each in self.installed():
+            if each.manifest.sha256 == model_sha256:
+                return each.sha256
+        return None
 
     def installed(self) -> list[Installed]:
         """By name and version. Packages that are damaged are told by ``package``, not here.

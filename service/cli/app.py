@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "reanalyse": Command(
         "service.cli.images:reanalyse",
-        "Analyse images again, with the model that is configured now; new results replace the old.",
+        "Analyse images again, with the model that is active now; new results replace the old.",
     ),
     "withdraw": Command(
         "service.cli.images:withdraw",

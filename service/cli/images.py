@@ -69,7 +69,7 @@ def report(images: Names, as_json: AsJson = False, config: ConfigFile = None) ->
 
 
 def reanalyse(images: Names, as_json: AsJson = False, config: ConfigFile = None) -> None:
-    """Analyse images again, with the model that is configured now; new results replace the old.
+    """Analyse images again, with the model that is active now; new results replace the old.
 
     What this model has said already, and has not been withdrawn, is left alone. Exit code 0 if any
     goes back to work, 1 if none, 2 if configuration, model or journal cannot be used.

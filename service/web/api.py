@@ -53,7 +53,7 @@ class Done(BaseModel):
 
 
 class ModelView(BaseModel):
-    """The configured model package."""
+    """The active model package."""
 
     name: str
     version: str
@@ -225,7 +225,7 @@ def report(site: TheSite, visitor: AnOperator, key: Key) -> Done:
 
 @router.post("/images/{key}/reanalyse", tags=["orders"], responses={**NOT_THERE, **REFUSED})
 def reanalyse(site: TheSite, visitor: AnOperator, key: Key) -> Done:
-    """Analyse it again with the model that is configured now; new results replace the old."""
+    """Analyse it again with the model that is active now; new results replace the old."""
     return _order(site, visitor, key, Orders.reanalyse)
 
 
@@ -251,7 +251,7 @@ def replay_failed(site: TheSite, visitor: AnOperator) -> Done:
 
 @router.get("/model", tags=["model"], responses={**NOT_THERE})
 def model(site: TheSite, _visitor: AVisitor) -> ModelView:
-    """The configured model: what it was trained on, and how it did on data it never saw."""
+    """The active model: what it was trained on, and how it did on data it never saw."""
     manifest = site.manifest()
     point = site.settings.analysis.operating_point
     points = manifest.operating_points

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.analysis.model_package import Manifest, ModelPackageError, load_model_package
+from service.analysis.model_package import Manifest, ModelPackage, ModelPackageError
+from service.analysis.model_store import ModelStore
 from service.audit.messages import instances_viewed
 from service.audit.trail import AuditTrail
 from service.config import Settings
@@ -79,9 +80,13 @@ class Site:
         )
 
     def manifest(self) -> Manifest:
-        """Of the configured model package. Raises NotThere with what is wrong with it."""
+        """Of the active model package. Raises NotThere with what is wrong with it."""
+        return self.model().manifest
+
+    def model(self) -> ModelPackage:
+        """The active one. Raises NotThere with what is wrong with it."""
         try:
-            return load_model_package(self.settings.analysis.model).manifest
+            return ModelStore(self.settings).active()
         except ModelPackageError as error:
             raise NotThere(str(error)) from error
 

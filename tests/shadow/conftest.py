@@ -20,7 +20,9 @@ from pydicom import Dataset
 
 from dicom_sr.part10 import part10_bytes
 from service.analysis.analyser import Analyser
+from service.analysis.model_package import ModelPackage
 from service.analysis.model_store import ModelStore
+from service.analysis.models_in_hand import ModelsInHand
 from service.analysis.task import AnalysisTask
 from service.config import Settings
 from service.journal.journal import Journal
@@ -165,12 +167,16 @@ class Site:
 
     def analyse(self, key: str) -> None:
         """As the worker does."""
-        with closing(Analyser(self.settings.analysis)) as analyser:
+
+        def load(package: ModelPackage) -> Analyser:
+            return Analyser(self.settings.analysis, package=package)
+
+        with closing(ModelsInHand(self.store, self.journal, load, self.metrics)) as models:
             AnalysisTask(
                 self.settings,
                 self.spool,
                 self.journal,
-                analyser,
+                models,
                 lambda parcel, destination: None,
                 self.metrics,
             ).run(key)
