@@ -135,7 +135,7 @@ def test_pairs_are_of_a_time_the_newest_content_and_edition_and_nothing_withdraw
     began = clock.now
     first = result(image(1))
     scored_by_shadow(journal, first)
-    assert journal.ask_again(first)
+    assert journal.ask_again(first, "ab" * 32)
     job = journal.lease_analysis(first, 10)
     assert job is not None
     assert journal.record_outcome(job, replace(scored, probability_malignant=0.5), {})
@@ -162,7 +162,7 @@ def test_after_the_shadow_has_replaced_the_result_the_old_one_still_stands_besid
 ) -> None:
     key = result(image())
     scored_by_shadow(journal, key)
-    assert journal.ask_again(key)
+    assert journal.ask_again(key, "ab" * 32)
     job = journal.lease_analysis(key, 10)
     assert job is not None
     assert journal.record_outcome(job, replace(scored, model_sha256=SHADOW.sha256), {})

@@ -30,6 +30,7 @@ def test_the_difference_of_two_aucs_is_that_of_the_model_maker(some) -> None:
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # statsmodels divides by 0
 @given(tables.filter(lambda table: sum(table) > 0))
 def test_kappa_is_that_of_statsmodels(table: tuple[int, int, int, int]) -> None:
     both, only_first, only_second, neither = table
