@@ -72,15 +72,15 @@ class _Axes:
         share = (value - self.low) / (self.high - self.low)
         return round(_HEIGHT - _MARGIN - share * (_HEIGHT - 2 * _MARGIN), 1)
 
-    def across(self, height: float, text: str) -> Line:
-        return Line(self.x(0), self.y(height), self.x(1), self.y(height), text)
+    def across(self, height: float) -> Line:
+        return Line(self.x(0), self.y(height), self.x(1), self.y(height), signed(height))
 
     def ticks_across(self) -> tuple[Tick, ...]:
         return tuple(Tick(self.x(step / 4), f"{step / 4:g}") for step in range(5))
 
     def ticks_up(self) -> tuple[Tick, ...]:
         steps = [self.low + step / 4 * (self.high - self.low) for step in range(5)]
-        return tuple(Tick(self.y(value), f"{value:g}") for value in steps)
+        return tuple(Tick(self.y(value), f"{value:g}".replace("-", "−")) for value in steps)
 
 
 def page(found: Sequence[Comparison]) -> str:
@@ -136,21 +136,16 @@ def _pictures(found: Comparison) -> Iterator[Picture]:
         ticks_up=axes.ticks_up(),
     )
     axes = _Axes(*_reach(found))
-    lines = [axes.across(found.agreement.mean_difference, "mean")]
-    if found.agreement.lower is not None and found.agreement.upper is not None:
-        lines += [
-            axes.across(found.agreement.upper, "upper limit"),
-            axes.across(found.agreement.lower, "lower limit"),
-        ]
+    heights = (found.agreement.mean_difference, found.agreement.upper, found.agreement.lower)
     yield Picture(
-        title="Difference against mean (Bland and Altman)",
+        title="Difference against mean, with limits of agreement",
         across="mean of both scores",
         up="shadow − active",
         dots=tuple(
             Dot(axes.x((p.active + p.shadow) / 2), axes.y(p.shadow - p.active), _kind(p))
             for p in points
         ),
-        lines=tuple(lines),
+        lines=tuple(axes.across(height) for height in heights if height is not None),
         ticks_across=axes.ticks_across(),
         ticks_up=axes.ticks_up(),
     )
