@@ -82,12 +82,17 @@ class Orders:
             raise NotDone("it has no result that could be replaced")
         _, manifest = self._model(model)
         threshold = manifest.threshold_of(self._settings.analysis.operating_point)
-        same_model = outcome.model_sha256 == manifest.sha256
+        said_by = (outcome.model_sha256, outcome.model_name, outcome.model_version)
+        same_model = said_by == (manifest.sha256, manifest.name, manifest.version)
         same_point = outcome.threshold in (None, threshold)
         if same_model and same_point and outcome.state is not ImageState.WITHDRAWN:
             raise NotDone("this model has said it already")
         if row.state not in REANALYSIS_ASKED.before:
             raise NotDone("it is at work, or has failed")
+
+    def model_named(self, name: str | None) -> str | None:
+        """Digest of an installed package by its name; None for None. Raises ModelPackageError."""
+        return None if name is None else self._store.find(name).sha256
 
     def _model(self, model: str | None) -> tuple[str, Manifest]:
         """To compare it with its digest takes its time: once, however many images there are."""

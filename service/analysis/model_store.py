@@ -5,15 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from service.analysis.model_package import (
     MODEL_FILE,
@@ -23,6 +21,7 @@ from service.analysis.model_package import (
     load_model_package,
     read_manifest,
 )
+from service.analysis.model_state import Canary, State, with_active
 from service.analysis.signature import (
     PINNED_FILES,
     SIGNATURE_FILE,
@@ -30,50 +29,16 @@ from service.analysis.signature import (
     require_signature,
 )
 from service.config import Settings
-from service.destination import AeTitle
 from service.ownership import hand_over
 from service.sections import REFERENCE_MODEL
 from service.spool import sync_folder, write_durably
+
+__all__ = ["Canary", "Installed", "ModelStore", "State"]
 
 STATE_FILE = "active.json"
 _LOCK_FILE = ".lock"
 _INCOMING = ".incoming"
 _SHORTEST_PREFIX = 4
-
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-"""Of a whole package, see ``package_sha256``."""
-
-
-class Canary(BaseModel):
-    """The model that some new studies get.
-
-    share: of all studies, 0–1, by a hash of their UID. scanners: calling AE titles whose studies
-        all get it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: Sha256
-    share: float = Field(default=0, ge=0, le=1)
-    scanners: tuple[AeTitle, ...] = ()
-
-
-class State(BaseModel):
-    """``active.json``: which package is used for what.
-
-    active: for new studies; None: that of ``analysis.model``. previous: what was active before.
-    activated_at: since when.
-    shadow: scores silently beside them, see ``service.shadow``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    active: Sha256 | None = None
-    previous: Sha256 | None = None
-    activated_at: datetime | None = None
-    canary: Canary | None = None
-    shadow: Sha256 | None = None
 
 
 @dataclass(frozen=True)
@@ -274,7 +239,7 @@ class ModelStore:
         """For new studies from now on. A canary or shadow that is it ends. Raises ModelPackageError
         if the package cannot be used, or lacks the configured operating point."""
         self.package(sha256).manifest.threshold_of(self._operating_point)
-        return self.change(lambda state: _with_active(state, sha256))
+        return self.change(lambda state: with_active(state, sha256))
 
     def rollback(self) -> State:
         """What was active before is active again. Raises ModelPackageError if nothing was."""
@@ -283,7 +248,7 @@ class ModelStore:
             if state.activated_at is None:
                 raise ModelPackageError("nothing was activated: there is no way back")
             self.package(state.previous).manifest.threshold_of(self._operating_point)
-            return _with_active(state, state.previous)
+            return with_active(state, state.previous)
 
         return self.change(back)
 
@@ -300,8 +265,41 @@ class ModelStore:
                 )
         return self.change(lambda state: state.model_copy(update={"shadow": sha256}))
 
-    def remove(self, sha256: str) -> None:
-        """Raises ModelPackageError if the state names the package."""
+    def begin_canary(self, sha256: str, share: float, scanners: Sequence[str]) -> State:
+        """In place of the one before. share: 0–1. scanners: calling AE titles.
+
+        Raises ModelPackageError as ``activate``, or if the model is active or a title is none.
+        """
+        self.package(sha256).manifest.threshold_of(self._operating_point)
+        try:
+            canary = Canary(model=sha256, share=share, scanners=tuple(scanners))
+        except ValidationError:
+            raise ModelPackageError("a scanner is named by its AE title, 1 to 16 letters") from None
+
+        def begin(state: State) -> State:
+            if state.active == sha256:
+                raise ModelPackageError(f"{sha256[:12]} is active: all new studies get it")
+            return state.model_copy(update={"canary": canary})
+
+        return self.change(begin)
+
+    def end_canary(self) -> State:
+        """Raises ModelPackageError if there is none."""
+
+        def end(state: State) -> State:
+            if state.canary is None:
+                raise ModelPackageError("there is no canary")
+            return state.model_copy(update={"canary": None})
+
+        return self.change(end)
+
+    def remove(self, sha256: str, awaited: Collection[str] = ()) -> None:
+        """awaited: packages that images wait for, see ``Journal.awaited_models``.
+
+        Raises ModelPackageError if the package is one of them, or the state names it.
+        """
+        if sha256 in awaited:
+            raise ModelPackageError(f"images wait for {sha256[:12]}: it stays")
         with self._locked():
             state = self.state()
             uses = {
@@ -328,21 +326,6 @@ class ModelStore:
             hand_over([self.folder, lock], self.folder.parent)
             fcntl.flock(turn, fcntl.LOCK_EX)
             yield
-
-
-def _with_active(state: State, sha256: str | None) -> State:
-    if sha256 == state.active:
-        return state
-    canary = None if state.canary and state.canary.model == sha256 else state.canary
-    return state.model_copy(
-        update={
-            "active": sha256,
-            "previous": state.active,
-            "activated_at": datetime.now(UTC),
-            "canary": canary,
-            "shadow": None if state.shadow == sha256 else state.shadow,
-        }
-    )
 
 
 def _copy_durably(source: Path, target: Path) -> None:

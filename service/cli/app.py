@@ -58,7 +58,7 @@ COMMANDS = {
         "Send the reports of images that were not analysed, where they are kept until asked for.",
     ),
     "reanalyse": Command(
-        "service.cli.images:reanalyse",
+        "service.cli.reanalyse:reanalyse",
         "Analyse images again, with the model that is active now; new results replace the old.",
     ),
     "withdraw": Command(

@@ -1,10 +1,10 @@
-"""``secondread model install``, ``list``, ``activate``, ``rollback``, ``remove``, ``shadow``."""
+"""``secondread model``: what is in the model store, and which model is used for what."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,19 +92,64 @@ def rollback(as_json: AsJson = False, config: ConfigFile = None) -> None:
     Exit code 0, 1 if there is none, 2 if the configuration cannot be used.
     """
     with _store(config, as_json) as (store, settings):
+        before = store.state().activated_at
         state = store.rollback()
         what = state.active or "analysis.model"
         _end(settings, state, f"rolled back to {what}", as_json)
+        if not as_json and before is not None:
+            typer.echo("to replace what the other model has said since it was activated:")
+            typer.echo(f"  secondread reanalyse --since {before:%Y-%m-%dT%H:%M:%S%z}")
+
+
+def canary(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="name@version, or the first digits of its sha256."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the new studies, 0–1, whoever sends them.")
+    ] = 0,
+    scanners: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scanner", metavar="AET", help="Calling AE title; all new studies of it. Repeatable."
+        ),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="End it: new studies get the active.")] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Give some new studies another model than the active one: a share of them, or those of
+    scanners. It replaces the canary before it.
+
+    Exit code 0, 1 if it is refused, 2 if the command or the configuration cannot be used.
+    """
+    if off == bool(name or share or scanners) or (not off and not (name and (share or scanners))):
+        raise typer.BadParameter("give NAME with --share or --scanner, or --off alone")
+    with _store(config, as_json) as (store, settings):
+        if name is None:
+            _end(settings, store.end_canary(), "canary ended", as_json)
+            return
+        model = store.find(name)
+        state = store.begin_canary(model.sha256, share, scanners or [])
+        who = [*([f"{share:g} of all studies"] if share else []), *(scanners or [])]
+        done = f"canary {model.name} {model.sha256} for {', '.join(who)}"
+        _end(settings, state, done, as_json)
 
 
 def remove(name: ModelName, as_json: AsJson = False, config: ConfigFile = None) -> None:
-    """Remove a model that is used for nothing from the store.
+    """Remove a model that is used for nothing, and that no image waits for, from the store.
 
-    Exit code 0, 1 if it is refused, 2 if the configuration cannot be used.
+    Keep it while late images of studies that it began may come. Exit code 0, 1 if it is refused, 2
+    if configuration or journal cannot be used.
     """
-    with _store(config, as_json) as (store, _):
+    from service.journal.journal import Journal
+
+    with _store(config, as_json) as (store, settings):
         model = store.find(name)
-        store.remove(model.sha256)
+        with closing(Journal(settings.journal_url)) as journal:
+            journal.check()
+            store.remove(model.sha256, journal.awaited_models())
         if as_json:
             typer.echo(json.dumps({**_told(model), "problem": None}))
         else:
@@ -134,7 +179,7 @@ def shadow(
         _end(settings, state, done, as_json)
 
 
-COMMANDS = (install, list_, activate, rollback, remove, shadow)
+COMMANDS = (install, list_, activate, rollback, canary, shadow, remove)
 
 
 @contextmanager
@@ -143,12 +188,13 @@ def _store(config: Path | None, as_json: bool) -> Iterator[tuple[ModelStore, Set
     from service.analysis.inference import InferenceError
     from service.analysis.model_package import ModelPackageError
     from service.analysis.model_store import ModelStore
+    from service.journal.database import JournalError
 
     code, problem = 0, ""
     try:
         settings = load_settings(config)
         yield ModelStore(settings), settings
-    except ConfigurationError as error:
+    except (ConfigurationError, JournalError) as error:
         code, problem = 2, str(error)
     except (InferenceError, ModelPackageError) as error:
         code, problem = 1, str(error)

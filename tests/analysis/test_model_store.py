@@ -24,6 +24,7 @@ from service.analysis.model_store import Canary, ModelStore, State
 from service.analysis.signature import SIGNATURE_FILE, package_sha256
 from service.cli.app import app
 from service.config import ConfigurationError, Settings, load_settings
+from service.journal.journal import Journal
 from service.sections import AnalysisSettings
 
 Version = Callable[[str], Path]
@@ -317,6 +318,9 @@ def told(tmp_path: Path, package: ModelPackage, *arguments: str) -> tuple[int, d
 def test_a_model_goes_in_is_activated_and_rolled_back_by_commands(
     tmp_path: Path, package: ModelPackage, version: Version
 ) -> None:
+    journal = Journal(f"sqlite:///{tmp_path / 'data' / 'journal.sqlite3'}")
+    journal.migrate()
+    journal.close()
     code, installed = told(tmp_path, package, "install", str(version("2")))
     assert (code, installed["name"], installed["problem"]) == (0, "brightness", None)
     assert "its probabilities sum to 1" in installed["checks"]
@@ -332,6 +336,42 @@ def test_a_model_goes_in_is_activated_and_rolled_back_by_commands(
     trail = "".join(path.read_text() for path in (tmp_path / "data" / "audit").iterdir())
     assert trail.count("Software Configuration") == 2
     assert f"activated brightness@2 {installed['sha256']}" in trail
+
+
+def test_a_canary_is_begun_replaced_and_ended_by_command(
+    tmp_path: Path, package: ModelPackage, version: Version
+) -> None:
+    sha256 = told(tmp_path, package, "install", str(version("2")))[1]["sha256"]
+    code, state = told(tmp_path, package, "canary", "brightness@2", "--share", "0.1")
+    assert (code, state["canary"]) == (0, {"model": sha256, "share": 0.1, "scanners": []})
+    code, state = told(tmp_path, package, "canary", "brightness@2", "--scanner", "ROOM1")
+    assert (code, state["canary"]) == (0, {"model": sha256, "share": 0, "scanners": ["ROOM1"]})
+    assert told(tmp_path, package, "canary", "--off")[1]["canary"] is None
+    code, answer = told(tmp_path, package, "canary", "--off")
+    assert (code, answer["problem"]) == (1, "there is no canary")
+    code, answer = told(tmp_path, package, "canary", "brightness@2", "--scanner", "A" * 17)
+    assert code == 1
+    assert "AE title" in str(answer["problem"])
+    told(tmp_path, package, "activate", "brightness@2")
+    code, answer = told(tmp_path, package, "canary", "brightness@2", "--share", "1")
+    assert code == 1
+    assert "is active" in str(answer["problem"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["brightness@2"], ["--share", "0.1"], ["--off", "--share", "0.1"], ["x", "--off"]],
+)
+def test_half_a_canary_is_refused(
+    tmp_path: Path, package: ModelPackage, arguments: list[str]
+) -> None:
+    assert CliRunner().invoke(app, ["model", "canary", *arguments]).exit_code == 2
+
+
+def test_what_images_wait_for_is_not_removed(store: ModelStore, version: Version) -> None:
+    sha256 = install(store, version("2"))
+    with pytest.raises(ModelPackageError, match="images wait"):
+        store.remove(sha256, {sha256})
 
 
 def test_a_package_that_cannot_work_is_not_installed(
