@@ -246,7 +246,6 @@ def test_a_shadow_is_named_by_command_and_recorded_in_the_audit_trail(
     refused = model("shadow", "brightness@3", "--json")
     assert refused.exit_code == 1
     assert "has the active model's" in json.loads(refused.stdout)["problem"]
-    assert model("remove", "brightness@2").exit_code == 1
     for arguments in ([], ["brightness@2", "--off"]):
         assert model("shadow", *arguments).exit_code == 2
     off = model("shadow", "--off", "--json")

@@ -232,11 +232,13 @@ def test_a_shadow_whose_package_is_gone_is_said_once_and_harms_nobody(
     assert not site.has_begun(key)
 
 
-def test_the_active_model_is_no_shadow_of_itself(site: Site) -> None:
+def test_the_shadow_stays_installed_and_the_active_model_is_no_shadow_of_itself(site: Site) -> None:
     with pytest.raises(ModelPackageError, match="has the active model's"):
         site.follow(brightness_model())
     site.follow(steeper())
     shadow = site.store.state().shadow
     assert shadow is not None
+    with pytest.raises(ModelPackageError, match="is the shadow: it stays"):
+        site.store.remove(shadow)
     site.store.activate(shadow)
     assert site.store.state().shadow is None
