@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.decode_error import DecodeError
-from service.exchange import ChildDied, end, exchange
+from service.exchange import ChildDied, at_most, end, exchange
 
 
 class Decoder:
@@ -77,7 +76,7 @@ class Decoder:
                     self._stop()
                     child = self._child = self._start()
                 try:
-                    answer, pixels = exchange(child, line, time.monotonic() + self._seconds)
+                    answer, pixels = exchange(child, line, at_most(self._seconds))
                 except ChildDied:
                     self._stop()
                     continue

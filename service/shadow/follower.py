@@ -45,9 +45,9 @@ class _Loaded:
 class ShadowFollower:
     """A thread that hands images whose results are out to the shadow, one after the other.
 
-    It does so only while no image of the service is being analysed or could be. The model is in a
-    child process that gives way to all others, so that nothing which becomes of it there harms
-    this one.
+    It does so only while no image of the service is being analysed or could be, and is stopped in
+    the middle of one where another comes. The model is in a child process that gives way to all
+    others, so that nothing which becomes of it there harms this one.
 
     store: says which model is the shadow, now and later.
     image_seconds: see ShadowScorer.
@@ -115,7 +115,12 @@ class ShadowFollower:
         self._trouble = ""
 
     def _must_wait(self) -> bool:
-        return self._stopping.is_set() or self._journal.analysis_waits()
+        if self._stopping.is_set():
+            return True
+        try:
+            return self._journal.analysis_waits()
+        except JournalError:
+            return True
 
     def _load(self, named: str) -> _Loaded:
         self._not_before = time.monotonic() + _AGAIN_SECONDS
@@ -124,6 +129,7 @@ class ShadowFollower:
             package.folder,
             self._settings.analysis,
             self._settings.data_dir / "engines",
+            self._must_wait,
             self._image_seconds,
         )
         self._not_before = float("-inf")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from service import tether
-from service.exchange import ChildDied, end, exchange
+from service.exchange import ChildDied, end, exchange, readable
 from service.journal.shadow_records import Said, ShadowState
 from service.sections import AnalysisSettings
 
 _LOAD_SECONDS = 600.0
 """TensorRT takes minutes for its engines."""
 IMAGE_SECONDS = 600.0
-"""A cine of many frames, beside a worker that leaves little time."""
+"""A cine of many frames on a slow machine."""
+_LOOK_SECONDS, _STILL_SECONDS = 0.05, 0.25
+"""Between two questions whether it must wait, while it runs and while it holds still."""
 
 
 class ShadowUnusable(Exception):
@@ -35,7 +38,9 @@ class ShadowScorer:
 
     settings: of the worker; the child scores one image at a time.
     engine_cache: see ``service.analysis.inference.Scorer``.
-    image_seconds: after which an image's score is not waited for any longer.
+    must_wait: whether the child has to hold still just now; asked again and again while it scores.
+    image_seconds: after which an image's score is not waited for any longer; while the child holds
+        still they do not pass.
     Raises ShadowUnusable.
     """
 
@@ -44,8 +49,10 @@ class ShadowScorer:
         package: Path,
         settings: AnalysisSettings,
         engine_cache: Path,
+        must_wait: Callable[[], bool] = lambda: False,
         image_seconds: float = IMAGE_SECONDS,
     ) -> None:
+        self._must_wait = must_wait
         self._image_seconds = image_seconds
         self._child = _start()
         changes = {"model": package.resolve(), "batch": 1, "concurrency": 1}
@@ -83,9 +90,29 @@ class ShadowScorer:
         end(self._child)
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        line = json.dumps(request).encode() + b"\n"
-        answer, _ = exchange(self._child, line, time.monotonic() + seconds)
+        """seconds: that the child may run for it."""
+        left = seconds
+
+        def wait(descriptor: int) -> None:
+            nonlocal left
+            while not readable(descriptor, _LOOK_SECONDS):
+                left -= _LOOK_SECONDS
+                if left <= 0:
+                    raise TimeoutError
+                if self._must_wait():
+                    self._hold_still(descriptor)
+
+        answer, _ = exchange(self._child, json.dumps(request).encode() + b"\n", wait)
         return answer
+
+    def _hold_still(self, descriptor: int) -> None:
+        """Until it need not, or has answered after all."""
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            while self._must_wait() and not readable(descriptor, _STILL_SECONDS):
+                pass
+        finally:
+            self._child.send_signal(signal.SIGCONT)
 
 
 def _start() -> subprocess.Popen[bytes]:

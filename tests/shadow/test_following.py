@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,12 @@ def image_file(tmp_path: Path) -> Path:
     return path
 
 
-def scorer(folder: Path, model, **options: float) -> ShadowScorer:
+def state_of(pid: int) -> str:
+    """``T``: stopped by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def scorer(folder: Path, model, **options: Any) -> ShadowScorer:
     package = write_package(folder / "package", model)
     settings = AnalysisSettings(threads=1, decode_seconds=20, decode_megabytes=1024)
     return ShadowScorer(package.folder, settings, folder / "engines", **options)
@@ -86,6 +92,23 @@ def test_a_file_that_takes_too_long_is_not_waited_for(tmp_path: Path, image_file
         pytest.raises(TimeoutError),
     ):
         shadow.score(image_file)
+
+
+def test_while_it_holds_still_its_time_does_not_pass(tmp_path: Path, image_file: Path) -> None:
+    asked: list[str] = []
+
+    def must_wait() -> bool:
+        asked.append(state_of(shadow.pid) if loaded else "")
+        return loaded and len(asked) < 10
+
+    loaded = False
+    with closing(scorer(tmp_path, slow(), must_wait=must_wait, image_seconds=0.5)) as shadow:
+        loaded = True
+        asked.clear()
+        with pytest.raises(TimeoutError):
+            shadow.score(image_file)
+        assert set(asked[2:10]) == {"T"}
+        assert "T" not in asked[11:]
 
 
 def test_a_child_that_was_killed_is_noticed(tmp_path: Path, image_file: Path) -> None:
@@ -157,6 +180,22 @@ def test_it_does_nothing_while_an_image_waits_for_its_analysis(site: Site) -> No
         follower.look()
         assert site.said(first)
         assert site.said(second)
+
+
+def test_an_image_that_comes_meanwhile_stops_it_until_it_is_analysed(
+    site: Site, eventually: Callable[..., None]
+) -> None:
+    first = analysed(site, 1)
+    site.follow(slow())
+    with site.follower() as follower:
+        follower.start()
+        eventually(lambda: site.has_begun(first), 60)
+        assert follower._loaded is not None
+        child = follower._loaded.scorer.pid
+        second = site.receive(tissue(2))
+        eventually(lambda: state_of(child) == "T")
+        site.analyse(second)
+        eventually(lambda: state_of(child) != "T")
 
 
 def test_what_the_model_cannot_analyse_is_kept_with_the_reason(site: Site) -> None:
