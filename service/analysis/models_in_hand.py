@@ -26,6 +26,9 @@ _AGAIN_SECONDS = 30.0
 """After which a model that could not be loaded is tried again."""
 _IDLE_SECONDS = 300.0
 """For which a model stays that only studies which have begun still get."""
+_PATIENCE_SECONDS = 90.0
+"""NFS looks at a folder anew after 60 seconds at the latest, unless told otherwise."""
+_WAIT_SECONDS = 0.2
 
 
 class AskedModelMissing(Exception):
@@ -37,7 +40,7 @@ class ModelsInHand:
 
     load: makes the analyser of a package.
     look_seconds: between two looks at the store. idle_seconds: after which a model that new studies
-        do not get is closed.
+        do not get is closed. patience_seconds: for which a package may be invisible here.
     Raises what ``load`` raises if neither the active model nor the one before it can be loaded, or
     ModelPackageError.
     """
@@ -51,15 +54,18 @@ class ModelsInHand:
         *,
         look_seconds: float = _LOOK_SECONDS,
         idle_seconds: float = _IDLE_SECONDS,
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         self._store = store
         self._journal = journal
         self._metrics = metrics
         self._look_seconds = look_seconds
         self._idle_seconds = idle_seconds
+        self._patience_seconds = patience_seconds
         self._models = LoadedModels(lambda sha256: load(store.package(sha256)))
         self._seen = store.version()
         self._again_at = float("inf")
+        self._absent: dict[str, float] = {}
         self._told: dict[tuple[str, ...], bool] = {}
         self._ended = threading.Event()
         try:
@@ -129,7 +135,16 @@ class ModelsInHand:
         return self._store.with_model_file(model_sha256)
 
     def _can_be_had(self, sha256: str) -> bool:
-        return sha256 in self._models.all() or self._store.has(sha256)
+        """Waits for a package that is not there, once: to give the study another one is for good,
+        and a network file system may show late what another machine has installed."""
+        while not (sha256 in self._models.all() or self._store.has(sha256)):
+            if time.monotonic() >= self._absent.setdefault(
+                sha256, time.monotonic() + self._patience_seconds
+            ):
+                return False
+            time.sleep(_WAIT_SECONDS)
+        self._absent.pop(sha256, None)
+        return True
 
     def _watch(self) -> None:
         while not self._ended.wait(self._look_seconds):

@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "backup": Command(
         "service.cli.backup:backup",
-        "Back up journal, spool, accounts and audit trail into a folder, while the service runs.",
+        "Back up journal, spool, accounts, models and audit trail, while the service runs.",
     ),
     "restore": Command(
         "service.cli.backup:restore",

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.analysis.model_package import Manifest, ModelPackage, ModelPackageError
-from service.analysis.model_store import ModelStore
+from service.analysis.model_store import ModelStore, State
 from service.audit.messages import instances_viewed
 from service.audit.trail import AuditTrail
 from service.config import Settings
@@ -47,6 +47,15 @@ class Lately:
 
 
 @dataclass(frozen=True)
+class Models:
+    """Which package new studies get, and which one some of them get instead."""
+
+    active: ModelPackage
+    state: State
+    canary: Manifest | None
+
+
+@dataclass(frozen=True)
 class Site:
     """oidc: None without OpenID Connect."""
 
@@ -79,14 +88,13 @@ class Site:
             instances_viewed(visitor.name, address_of(request), row.study_instance_uid, reference)
         )
 
-    def manifest(self) -> Manifest:
-        """Of the active model package. Raises NotThere with what is wrong with it."""
-        return self.model().manifest
-
-    def model(self) -> ModelPackage:
-        """The active one. Raises NotThere with what is wrong with it."""
+    def models(self) -> Models:
+        """Raises NotThere with what is wrong with one of them."""
+        store = ModelStore(self.settings)
         try:
-            return ModelStore(self.settings).active()
+            state = store.state()
+            _, *canary = store.in_use()
+            return Models(store.package(state.active), state, next(iter(canary), None))
         except ModelPackageError as error:
             raise NotThere(str(error)) from error
 

@@ -54,7 +54,9 @@ class Site:
         (source / MANIFEST_FILE).write_text(manifest.model_dump_json())
         return self.store.install(source, lambda _: None).sha256
 
-    def worker(self, idle_seconds: float = 300) -> tuple[ModelsInHand, Metrics]:
+    def worker(
+        self, idle_seconds: float = 300, patience_seconds: float = 0
+    ) -> tuple[ModelsInHand, Metrics]:
         metrics = Metrics()
 
         def load(package: ModelPackage) -> Analyser:
@@ -69,6 +71,7 @@ class Site:
             metrics,
             look_seconds=3600,
             idle_seconds=idle_seconds,
+            patience_seconds=patience_seconds,
         )
         self.closing.callback(models.close)
         return models, metrics
@@ -193,6 +196,18 @@ def test_a_study_whose_model_is_gone_goes_on_with_the_active_one(site: Site) -> 
     assert version_of(models, job("1.2.1", study_model=second)) == "1"
     assert metrics.registry.get_sample_value("secondread_models_missing_total") == 1
     assert site.journal.choose_model("1.2.1", second) == site.configured
+
+
+def test_a_model_that_a_shared_folder_shows_late_is_waited_for(site: Site) -> None:
+    second = site.installed("2")
+    hidden = site.folder / "hidden"
+    (site.store.folder / second).rename(hidden)
+    site.journal.choose_model("1.2.1", second)
+    models, metrics = site.worker(patience_seconds=60)
+    showing = threading.Timer(0.5, hidden.rename, [site.store.folder / second])
+    showing.start()
+    assert version_of(models, job("1.2.1", study_model=second)) == "2"
+    assert metrics.registry.get_sample_value("secondread_models_missing_total") == 0
 
 
 def test_a_study_that_was_begun_before_the_store_keeps_its_model(site: Site) -> None:
