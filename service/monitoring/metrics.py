@@ -157,6 +157,12 @@ class Metrics:
             ["name", "version", "sha256", "provider"],
             registry=self.registry,
         )
+        self.triton_up = Gauge(
+            "secondread_triton_up",
+            "1 while the Triton server runs the model of the package",
+            ["server"],
+            registry=self.registry,
+        )
         self.deliveries = Counter(
             "secondread_deliveries",
             "Delivery attempts by destination and outcome"
