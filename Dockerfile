@@ -27,7 +27,7 @@ RUN groupadd --gid 10001 secondread \
 
 FROM base AS cpu
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[cpu,postgres]'
+    pip install '/src[cpu,postgres,triton]'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
