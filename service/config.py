@@ -216,6 +216,7 @@ class Settings(BaseSettings):
         if self.audit.syslog is not None:
             files.append(self.audit.syslog.tls.key)
         files.append(self.accounts_file)
+        files.append(self.truth.tls.key if self.truth.tls else None)
         files.append(self.web.tls.key if self.web.tls else None)
         files.append(self.web.oidc.client_secret_file if self.web.oidc else None)
         for destination in self.destinations:

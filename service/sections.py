@@ -198,6 +198,7 @@ class MonitoringSettings(Section):
     delivery_port: int = Field(default=9110, ge=0, le=65535)
     keeper_port: int = Field(default=9111, ge=0, le=65535)
     web_port: int = Field(default=9112, ge=0, le=65535)
+    truth_port: int = Field(default=9113, ge=0, le=65535)
     silent_seconds: Seconds = 60
 
 

@@ -135,6 +135,19 @@ class Metrics:
             ["model_version"],
             registry=self.registry,
         )
+        self.truth_messages = Counter(
+            "secondread_truth_messages",
+            "Messages of pathology by what became of them (taken, unchanged, corrected, older,"
+            " unknown; bad: not understood; fault: ours)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.truth_last_message = Gauge(
+            "secondread_truth_last_message_timestamp_seconds",
+            "When the last message of pathology came, by what became of it",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.batch_images = Histogram(
             "secondread_batch_images",
             "Images that were scored in one run",
@@ -299,6 +312,7 @@ class Metrics:
             (self.audit_messages, "written failed forwarded waiting unreadable"),
             (self.logins, "succeeded failed locked"),
             (self.swept, "adopted removed unreadable"),
+            (self.truth_messages, "taken unchanged corrected older unknown bad fault"),
             (self.republished, " ".join(Stage)),
         )
         for counter, values in begun:
