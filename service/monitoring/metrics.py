@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.journal.records import Stage
@@ -295,6 +297,8 @@ class Metrics:
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
+        for gauge in (self.spool_free_bytes, self.broker_up):
+            gauge.set(math.nan)  # of processes that do not measure it: 0 would be an alarm
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
