@@ -38,6 +38,12 @@ class Metrics:
             ["scanner"],
             registry=self.registry,
         )
+        self.scanner_silent = Gauge(
+            "secondread_scanner_silent_seconds",
+            "How much of its working hours a scanner has been silent, where it has hours",
+            ["scanner"],
+            registry=self.registry,
+        )
         self.associations = Gauge(
             "secondread_associations", "Open associations", registry=self.registry
         )
