@@ -15,6 +15,7 @@ from service.analysis.inference import INPUT, OUTPUTS, InferenceError, make_sess
 from service.analysis.model_package import ModelPackage
 from service.analysis.triton_connection import Answers, Connection, status_of
 from service.analysis.triton_repository import SHA256, model_name
+from service.log import fault
 from service.outage import Outage
 from service.sections import AnalysisSettings, TritonSettings
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 15.0
 """Seconds that an image waits for the server; less than a worker is given to stop."""
 _RETRY_SECONDS = 1.0
+_REFUSED_FACTOR = 10
+"""A server that runs another model is asked less often: each time it scores an image for us."""
 _PROBABILITY_TOLERANCE = 0.01
 _CAM_TOLERANCE = 0.02
 """Of the CAM's maximum. On a GPU TF32 moves both by a tenth of that; INT8 moves them by more."""
@@ -123,49 +126,54 @@ class TritonRunner:
                 self._changed.wait_for(lambda: self._closed or self._connection is None)
                 if self._closed:
                     return
+            wait = _RETRY_SECONDS
             try:
                 self._connect()
+                continue
+            except TritonAway as error:
+                why = str(error)
             except InferenceError as error:
-                self._note(str(error))
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, _RETRY_SECONDS)
+                why, wait = str(error), _REFUSED_FACTOR * _RETRY_SECONDS
+            except Exception as error:  # noqa: BLE001 whatever it was, it is tried again
+                why = f"Triton at {self._triton.url} cannot be used: {fault(error)}"
+            with self._changed:
+                self._note(why)
+                self._changed.wait_for(lambda: self._closed, wait)
 
     def _connect(self) -> None:
         """Raises TritonAway, or InferenceError if another model runs there."""
-        connection = Connection(
-            self._triton,
-            model_name(self._package.manifest),
-            self._outputs,
-            on_lost=lambda lost: self._lost(lost, f"the connection to {self._triton.url} was lost"),
-        )
+        connection = Connection(self._triton, model_name(self._package.manifest), self._outputs)
         try:
             self._require_the_model(connection)
-            with self._changed:
-                if connection.is_lost:
-                    raise TritonAway(f"the connection to {self._triton.url} was lost")
-                if not self._closed:
-                    self._connection, self._wrong = connection, None
-                    self._changed.notify_all()
-                    log.info("Triton at %s runs the model of the package", self._triton.url)
-                    return
         except grpc.RpcError as error:
             connection.close()
             raise TritonAway(self._failed(error)) from None
         except BaseException:
             connection.close()
             raise
-        connection.close()
+        with self._changed:
+            if self._closed:
+                connection.close()
+                return
+            # If it is lost by now, that is told at once, and waits for the lock.
+            connection.watch(
+                lambda: self._lost(connection, f"the connection to {self._triton.url} was lost")
+            )
+            self._connection, self._wrong = connection, None
+            self._changed.notify_all()
+            log.info("Triton at %s runs the model of the package", self._triton.url)
 
     def _lost(self, connection: Connection, why: str) -> None:
         with self._changed:
             if self._connection is not connection:
                 return
             self._connection = None
+            self._note(why)
             self._changed.notify_all()
-        self._note(why)
         connection.close()
 
     def _note(self, why: str) -> None:
+        """Under the lock, so that it says nothing of a connection that has been made since."""
         if why != self._wrong:
             log.warning("%s", why)
         self._wrong = why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from service.analysis.inference import DISTANCE, INPUT, InferenceError
 from service.sections import TritonSettings
 
+_LINGER_SECONDS = 2.0
+
 Answers = Mapping[str, NDArray[np.float32]]
 """By the output's name, ``(n, …)`` each."""
 
@@ -20,24 +23,20 @@ Answers = Mapping[str, NDArray[np.float32]]
 class Connection:
     """One connection; it reads the TLS files when it is made.
 
-    on_lost: called with it, once, in another thread. Raises InferenceError for unusable TLS files.
+    Raises InferenceError for TLS files that cannot be used.
     """
 
-    def __init__(
-        self,
-        triton: TritonSettings,
-        name: str,
-        outputs: Sequence[str],
-        on_lost: Callable[[Connection], object],
-    ) -> None:
+    def __init__(self, triton: TritonSettings, name: str, outputs: Sequence[str]) -> None:
         self.name = name
-        self.is_lost = False
         self._outputs = outputs
         self._timeout = triton.timeout
-        self._was_ready = False
-        self._on_lost = on_lost
+        self._on_lost: Callable[[], object] | None = None
         self._channel = _channel(triton)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def watch(self, on_lost: Callable[[], object]) -> None:
+        """Call it once an answer has come. on_lost: called in another thread when it is lost."""
+        self._on_lost = on_lost
         self._channel.subscribe(self._became)
 
     def config(self) -> Any:
@@ -63,15 +62,18 @@ class Connection:
         return answers
 
     def close(self) -> None:
-        """Its sockets go with its last user: gRPC's watcher fails on a channel that is closed."""
+        if self._on_lost is None:
+            self._channel.close()
+            return
         self._channel.unsubscribe(self._became)
+        # gRPC's watcher fails on a channel that is closed before it has seen that nobody listens.
+        later = threading.Timer(_LINGER_SECONDS, self._channel.close)
+        later.daemon = True
+        later.start()
 
     def _became(self, state: grpc.ChannelConnectivity) -> None:
-        if state is grpc.ChannelConnectivity.READY:
-            self._was_ready = True
-        elif self._was_ready and not self.is_lost:
-            self.is_lost = True
-            self._on_lost(self)
+        if state is not grpc.ChannelConnectivity.READY and self._on_lost is not None:
+            self._on_lost()
 
 
 def _channel(triton: TritonSettings) -> grpc.Channel:
