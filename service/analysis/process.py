@@ -34,6 +34,10 @@ def run(settings: Settings) -> int:
 def _handlers(tools: Tools) -> Iterator[Handlers]:
     with closing(_analyser(tools.settings, tools.metrics)) as analyser:
         _name_the_model(tools.metrics, analyser)
+        tools.checks.append(analyser.what_is_wrong)
+        if (triton := tools.settings.analysis.triton) is not None:
+            up = tools.metrics.triton_up.labels(triton.url)
+            up.set_function(lambda: float(analyser.what_is_wrong() is None))
         task = AnalysisTask(
             tools.settings,
             tools.spool,
