@@ -181,6 +181,11 @@ class Settings(BaseSettings):
         return self.data_dir / "audit"
 
     @property
+    def models_dir(self) -> Path:
+        """Folder of the installed model packages, and of which one is active."""
+        return self.data_dir / "models"
+
+    @property
     def accounts_file(self) -> Path:
         """Local accounts of the web page."""
         return self.web.accounts_file or self.data_dir / "accounts.json"

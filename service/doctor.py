@@ -11,7 +11,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from service.analysis.inference import InferenceError, Scorer
-from service.analysis.model_package import ModelPackageError, load_model_package
+from service.analysis.model_package import ModelPackageError
+from service.analysis.model_store import ModelStore
 from service.config import Settings
 from service.destination_check import Finding, look_at
 from service.iod_check import IodCheck
@@ -123,7 +124,7 @@ def _model(settings: Settings) -> Finding:
     """Loading it compares the model file with the digest in its manifest, and scores once."""
     began = time.perf_counter()
     try:
-        package = load_model_package(settings.analysis.model)
+        package = ModelStore(settings).active()
         with closing(Scorer(package, settings.analysis)) as scorer:
             provider, wrong = scorer.provider, scorer.what_is_wrong()
     except (ModelPackageError, InferenceError) as error:

@@ -6,9 +6,9 @@ import logging
 import time
 from collections import defaultdict
 from datetime import timedelta
-from pathlib import Path
 
-from service.analysis.model_package import ModelPackageError, read_manifest
+from service.analysis.model_package import Manifest, ModelPackageError, ReferenceScores
+from service.analysis.model_store import ModelStore
 from service.journal.journal import Journal
 from service.monitoring.drift import (
     ScannerModels,
@@ -25,13 +25,15 @@ _MOST = 10_000
 
 
 class DriftWatch:
-    """model: folder of the configured model package; without reference scores it says nothing.
+    """Of the active model and of the canary; without reference scores it says nothing of them.
 
     seconds: between two looks.
     """
 
-    def __init__(self, model: Path, journal: Journal, metrics: Metrics, seconds: float) -> None:
-        self._model = model
+    def __init__(
+        self, store: ModelStore, journal: Journal, metrics: Metrics, seconds: float
+    ) -> None:
+        self._store = store
         self._journal = journal
         self._metrics = metrics
         self._seconds = seconds
@@ -44,18 +46,20 @@ class DriftWatch:
             return
         self._looked_at = time.monotonic()
         try:
-            manifest = read_manifest(self._model)
+            manifests = self._store.in_use()
         except ModelPackageError:
-            log.warning("the model package cannot be read here: no drift is measured")
+            log.warning("a model package cannot be read here: no drift is measured")
             return
-        reference = manifest.reference_scores
-        if reference is None:
-            return
+        self._metrics.score_drift.clear()
+        self._metrics.score_drift_images.clear()
+        for manifest in manifests:
+            if manifest.reference_scores is not None:
+                self._measure(manifest, manifest.reference_scores)
+
+    def _measure(self, manifest: Manifest, reference: ReferenceScores) -> None:
         scores = defaultdict(list)
         for row in self._journal.scores(manifest.sha256, _WITHIN, _MOST):
             scores[self._scanners.label(row.scanner_model)].append(row.probability_malignant)
-        self._metrics.score_drift.clear()
-        self._metrics.score_drift_images.clear()
         for scanner, values in scores.items():
             index = population_stability_index(reference.counts, binned(values, reference.edges))
             self._metrics.score_drift.labels(scanner, manifest.version).set(index)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from service.analysis.model_store import ModelStore
 from service.audit.messages import application_activity
 from service.audit.syslog import SyslogForwarder
 from service.audit.trail import AuditTrail
@@ -80,10 +81,10 @@ class Keeper:
         self._disk_condition = Condition("spool")
         self._sweeper = Sweeper(settings, spool, journal, metrics)
         self._measured_at = float("-inf")
-        self._drift = DriftWatch(
-            settings.analysis.model, journal, metrics, settings.keeper.drift_seconds
-        )
-        self._truth = TruthWatch(settings.analysis, journal, metrics, settings.keeper.drift_seconds)
+        store, seconds = ModelStore(settings), settings.keeper.drift_seconds
+        point = settings.analysis.operating_point
+        self._drift = DriftWatch(store, journal, metrics, seconds)
+        self._truth = TruthWatch(store, point, journal, metrics, seconds)
         self._looked_at = float("-inf")
 
     def what_is_wrong(self) -> str | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 from dicom_sr.rejection_note import RejectionReason
-from service.analysis.model_package import ModelPackage, load_model_package
+from service.analysis.model_package import Manifest
+from service.analysis.model_store import ModelStore
 from service.audit.messages import instances_updated
 from service.audit.trail import AuditTrail
 from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.records import ImageRow, ImageState, LesionLink
+from service.journal.states import REANALYSIS_ASKED
 from service.results import InvalidObject, parcels_for
 from service.spool import Spool
 from service.withdrawal import NothingToWithdraw, Withdrawal
@@ -33,6 +34,8 @@ class Orders:
         self._journal = journal
         self._trail = trail
         self._user = user
+        self._store = ModelStore(settings)
+        self._models: dict[str | None, tuple[str, Manifest]] = {}
 
     def replay(self, row: ImageRow) -> None:
         """Put an image that failed back to work. Raises NotDone."""
@@ -61,28 +64,43 @@ class Orders:
         self._journal.deliver(row, parcels)
         self._record(row, "report")
 
-    def reanalyse(self, row: ImageRow) -> None:
-        """Analyse it again with the model that is configured now.
+    def reanalyse(self, row: ImageRow, model: str | None = None) -> None:
+        """Analyse it again; what its study still gets is analysed by the same model.
 
+        model: digest of an installed package; without it the active one.
         Raises NotDone, also if this model has said it already; ModelPackageError.
         """
-        outcome = row.outcome
-        if outcome is None:
-            raise NotDone("it has no result that could be replaced")
-        manifest = self._model.manifest
-        threshold = manifest.threshold_of(self._settings.analysis.operating_point)
-        same_model = outcome.model_sha256 == manifest.sha256
-        same_point = outcome.threshold in (None, threshold)
-        if same_model and same_point and outcome.state is not ImageState.WITHDRAWN:
-            raise NotDone("this model has said it already")
-        if not self._journal.ask_again(row.key):
+        self.require_reanalysis(row, model)
+        if not self._journal.ask_again(row.key, self._model(model)[0]):
             raise NotDone("it is at work, or has failed")
         self._record(row, "reanalyse")
 
-    @cached_property
-    def _model(self) -> ModelPackage:
+    def require_reanalysis(self, row: ImageRow, model: str | None = None) -> None:
+        """Whether ``reanalyse`` would have anything to do, as it raises what that does."""
+        outcome = row.outcome
+        if outcome is None:
+            raise NotDone("it has no result that could be replaced")
+        _, manifest = self._model(model)
+        threshold = manifest.threshold_of(self._settings.analysis.operating_point)
+        said_by = (outcome.model_sha256, outcome.model_name, outcome.model_version)
+        same_model = said_by == (manifest.sha256, manifest.name, manifest.version)
+        same_point = outcome.threshold in (None, threshold)
+        if same_model and same_point and outcome.state is not ImageState.WITHDRAWN:
+            raise NotDone("this model has said it already")
+        if row.state not in REANALYSIS_ASKED.before:
+            raise NotDone("it is at work, or has failed")
+
+    def model_named(self, name: str | None) -> str | None:
+        """Digest of an installed package by its name; None for None. Raises ModelPackageError."""
+        return None if name is None else self._store.find(name).sha256
+
+    def _model(self, model: str | None) -> tuple[str, Manifest]:
         """To compare it with its digest takes its time: once, however many images there are."""
-        return load_model_package(self._settings.analysis.model)
+        if model not in self._models:
+            wanted = self._store.state().active if model is None else model
+            package = self._store.package(wanted)
+            self._models[model] = (self._store.sha256_of(wanted), package.manifest)
+        return self._models[model]
 
     def withdraw(self, row: ImageRow, reason: RejectionReason, words: str) -> None:
         """Take its results back, see ``Withdrawal``.

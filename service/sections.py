@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from service.destination import AeTitle, ClientTls, PlainUrl, Port, Seconds, Section
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
+_PUBLIC_KEY_BYTES = 32
+"""Of Ed25519."""
 
 
 class TritonSettings(Section):
@@ -37,7 +41,11 @@ class TritonSettings(Section):
 class AnalysisSettings(Section):
     """The analysis worker.
 
-    model: folder of the model package; the reference model by default.
+    model: folder of the model package that is used until one of the model store is activated; the
+        reference model by default.
+    trusted_keys: public Ed25519 keys, 32 bytes in Base64, as ``secondread-model keygen`` prints
+        them. If there are any, one of them must have signed each package that is installed or
+        loaded; the reference model, a part of the program, needs none.
     operating_point: name of one of the package's; empty takes its default.
     providers: ONNX Runtime execution providers in order of preference.
     require_gpu: refuse to start where the session runs on the CPU.
@@ -62,6 +70,7 @@ class AnalysisSettings(Section):
     """
 
     model: Path = REFERENCE_MODEL
+    trusted_keys: tuple[str, ...] = ()
     operating_point: str = ""
     providers: tuple[
         Literal[
@@ -88,6 +97,18 @@ class AnalysisSettings(Section):
     coloured_share: float = Field(default=0.005, ge=0, le=1)
     unlike_training: Literal["flag", "refuse"] = "flag"
     triton: TritonSettings | None = None
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _are_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            try:
+                size = len(base64.b64decode(key, validate=True))
+            except (binascii.Error, ValueError):
+                size = 0
+            if size != _PUBLIC_KEY_BYTES:
+                raise ValueError(f"each is {_PUBLIC_KEY_BYTES} bytes in Base64")
+        return keys
 
     @model_validator(mode="after")
     def _batches_can_fill(self) -> Self:

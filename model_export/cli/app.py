@@ -59,6 +59,14 @@ COMMANDS = {
         "model_export.cli.card:card",
         "Renew a package's model_card.md from its manifest.",
     ),
+    "keygen": Command(
+        "model_export.cli.sign:keygen",
+        "Make a key that signs packages, and print its public key for `analysis.trusted_keys`.",
+    ),
+    "sign": Command(
+        "model_export.cli.sign:sign",
+        "Sign a package as it is: manifest, model and card.",
+    ),
 }
 
 app = typer.Typer(

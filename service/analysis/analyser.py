@@ -19,7 +19,7 @@ from dicom_sr.source import ReportError, header_text
 from service.analysis.decode import Decoder
 from service.analysis.decode_error import DecodeError
 from service.analysis.inference import Score, Scorer
-from service.analysis.model_package import load_model_package
+from service.analysis.model_package import ModelPackage, load_model_package
 from service.analysis.objects import Edition, ResultMaker
 from service.analysis.pixels import require_known_syntax
 from service.analysis.screening import Screened, screen_frame, screen_header
@@ -65,6 +65,7 @@ class _Examined:
 class Analyser:
     """A loaded model and a decoder process; safe to use from several threads.
 
+    package: the model; that of the settings by default.
     engine_cache, on_run: see ``Scorer``.
     wanted: which objects it makes of an image.
     check: what they must pass.
@@ -76,11 +77,12 @@ class Analyser:
         settings: AnalysisSettings,
         engine_cache: Path | None = None,
         *,
+        package: ModelPackage | None = None,
         wanted: frozenset[ObjectKind] = REPORT_AND_OVERLAY,
         check: ResultCheck | None = None,
         on_run: Callable[[int], object] = lambda _: None,
     ) -> None:
-        self.package = load_model_package(settings.model)
+        self.package = package or load_model_package(settings.model)
         self._threshold = self.package.manifest.threshold_of(settings.operating_point)
         self._settings = settings
         self._maker = ResultMaker(self.package.identity, wanted, check or ResultCheck())

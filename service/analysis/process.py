@@ -1,4 +1,4 @@
-"""The analysis worker's process: one warm ONNX session, some threads that wait on it."""
+"""The analysis worker's process: warm models, some threads that wait on them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from contextlib import closing, contextmanager
 
 from service.analysis.analyser import Analyser
 from service.analysis.inference import InferenceError
-from service.analysis.model_package import ModelPackageError
+from service.analysis.model_package import ModelPackage, ModelPackageError
+from service.analysis.model_store import ModelStore
+from service.analysis.models_in_hand import ModelsInHand
 from service.analysis.task import AnalysisTask
 from service.config import ConfigurationError, Settings
 from service.journal.records import Stage
-from service.monitoring.metrics import Metrics
 from service.queue.process import Handlers, Tools, run_worker
 from service.results import ResultCheck
 
@@ -32,17 +33,16 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    with closing(_analyser(tools.settings, tools.metrics)) as analyser:
-        _name_the_model(tools.metrics, analyser)
-        tools.checks.append(analyser.what_is_wrong)
+    with closing(_models(tools)) as models:
+        tools.checks.append(models.what_is_wrong)
         if (triton := tools.settings.analysis.triton) is not None:
             up = tools.metrics.triton_up.labels(triton.url)
-            up.set_function(lambda: float(analyser.what_is_wrong() is None))
+            up.set_function(lambda: float(models.what_is_wrong() is None))
         task = AnalysisTask(
             tools.settings,
             tools.spool,
             tools.journal,
-            analyser,
+            models,
             tools.publisher.delivery,
             tools.metrics,
             tools.tracer,
@@ -50,19 +50,21 @@ def _handlers(tools: Tools) -> Iterator[Handlers]:
         yield {Stage.ANALYSIS: task.run}
 
 
-def _analyser(settings: Settings, metrics: Metrics) -> Analyser:
-    try:
+def _models(tools: Tools) -> ModelsInHand:
+    settings, metrics = tools.settings, tools.metrics
+    check = ResultCheck(settings.results.dciodvfy)
+
+    def load(package: ModelPackage) -> Analyser:
         return Analyser(
             settings.analysis,
             settings.data_dir / "engines",
+            package=package,
             wanted=settings.wanted,
-            check=ResultCheck(settings.results.dciodvfy),
+            check=check,
             on_run=metrics.batch_images.observe,
         )
+
+    try:
+        return ModelsInHand(ModelStore(settings), tools.journal, load, metrics)
     except (ModelPackageError, InferenceError) as error:
         raise ConfigurationError(f"analysis: {error}") from error
-
-
-def _name_the_model(metrics: Metrics, analyser: Analyser) -> None:
-    model = analyser.package.manifest
-    metrics.model.labels(model.name, model.version, model.sha256, analyser.provider).set(1)

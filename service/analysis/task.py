@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from dicom_sr.reference import InstanceReference
 from service.analysis.analyser import Analyser, Analysis
+from service.analysis.model_package import ModelPackageError
+from service.analysis.models_in_hand import AskedModelMissing
 from service.config import Settings
 from service.destination import ObjectKind
 from service.journal.journal import Journal
@@ -38,8 +42,18 @@ _FAILURES: dict[type[Exception], str] = {
     SpoolFileMissing: (
         "the image's file is missing from the spool: restore it and replay, or send it again"
     ),
+    ModelPackageError: (
+        "its study's model cannot be loaded: see `secondread model list`, install it again, replay"
+    ),
+    AskedModelMissing: "the model that was asked for is not installed any more: install it, replay",
     WorkerDied: "the worker died in every attempt: look for a lack of memory, then replay",
 }
+
+
+class Models(Protocol):
+    """What gives each image its model, see ``ModelsInHand``."""
+
+    def analyser_for(self, job: AnalysisJob, /) -> AbstractContextManager[Analyser]: ...
 
 
 class AnalysisTask:
@@ -53,7 +67,7 @@ class AnalysisTask:
         settings: Settings,
         spool: Spool,
         journal: Journal,
-        analyser: Analyser,
+        models: Models,
         publish_delivery: Callable[[str, str], None],
         metrics: Metrics,
         tracer: Tracer = NO_TRACER,
@@ -66,7 +80,7 @@ class AnalysisTask:
         self._report_not_analysed = settings.results.report_not_analysed
         self._spool = spool
         self._journal = journal
-        self._analyser = analyser
+        self._models = models
         self._publish_delivery = publish_delivery
         self._metrics = metrics
         self._scanners = ScannerModels()
@@ -112,13 +126,14 @@ class AnalysisTask:
             raise SpoolFileMissing
         # The results' dates are in the site's time zone, which is this machine's.
         started_at = job.started_at.astimezone()
-        analysis = self._analyser.analyse(
-            path,
-            revision=job.revision,
-            started_at=started_at,
-            edition=job.edition,
-            predecessor=self._predecessor(job),
-        )
+        with self._models.analyser_for(job) as analyser:
+            analysis = analyser.analyse(
+                path,
+                revision=job.revision,
+                started_at=started_at,
+                edition=job.edition,
+                predecessor=self._predecessor(job),
+            )
         self._spool.write_results(job.parcel, analysis.files)
         return analysis
 

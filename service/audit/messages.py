@@ -30,6 +30,7 @@ _LOGIN = ("110114", "User Authentication")
 _LOGGED_IN, _LOGGED_OUT = ("110122", "Login"), ("110123", "Logout")
 _START, _STOP = ("110120", "Application Start"), ("110121", "Application Stop")
 _NODE_AUTHENTICATION = ("110126", "Node Authentication")
+_SOFTWARE_CONFIGURATION = ("110131", "Software Configuration")
 _APPLICATION = ("110150", "Application")
 _DESTINATION, _SOURCE = ("110152", "Destination Role ID"), ("110153", "Source Role ID")
 _STUDY = ("110180", "Study Instance UID")
@@ -144,6 +145,15 @@ def security_alert(process: str, description: str, peer: Node | None = None) -> 
         named = Node(peer.name or peer.address, peer.address)
         participants.append(_participant(named, _SOURCE, is_requestor=True))
     return _message(event, participants)
+
+
+def software_configured(user: str, description: str) -> Message:
+    """Somebody has changed what the service says of images: another model.
+
+    PS3.15 section A.5.3.11: an alert whose outcome is success informs.
+    """
+    event = _event(_ALERT, "E", Outcome.SUCCESS, description, _SOFTWARE_CONFIGURATION)
+    return _message(event, [_person(user)])
 
 
 def to_xml(message: Message) -> str:

@@ -17,7 +17,7 @@ DESCRIPTION_FILE = "backup.json"
 """Written last: a folder without it is no whole backup."""
 SUMS_FILE = "SHA256SUMS"
 ACCOUNTS_FILE = "accounts.json"
-AUDIT, SPOOL = "audit", "spool"
+AUDIT, MODELS, SPOOL = "audit", "models", "spool"
 FORMAT = 1
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")

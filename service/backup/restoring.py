@@ -11,6 +11,8 @@ from pathlib import Path
 
 from alembic.util import CommandError
 
+from service.analysis.model_package import ModelPackageError
+from service.analysis.model_store import ModelStore
 from service.backup.contents import (
     ACCOUNTS_FILE,
     BackupError,
@@ -22,15 +24,20 @@ from service.backup.contents import (
 from service.backup.journal_copy import database_of, require_empty, restore_journal
 from service.config import Settings
 from service.journal.journal import Journal
+from service.ownership import hand_over
 from service.spool import Spool, sync_folder
 
 
 @dataclass(frozen=True)
 class Lacking:
-    """Work of the journal whose files are not in the spool: keys of images, names of parcels."""
+    """Work of the journal whose files are not in the spool: keys of images, names of parcels.
+
+    models: digests of packages that are to be used, and are not there.
+    """
 
     images: tuple[str, ...]
     parcels: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
 
 class Restore:
@@ -96,10 +103,11 @@ class Restore:
                     shutil.rmtree(spool.results_folder(parcel), ignore_errors=True)
             journal.forget_probes([key for key, _ in probes])
             images, deliveries = journal.needed_files()
+            models = journal.awaited_models()
         for path in _tree(settings.data_dir):
             if path.is_dir():
                 sync_folder(path)
-        self._hand_over()
+        hand_over([*_tree(settings.data_dir), settings.accounts_file], settings.data_dir)
         return Lacking(
             images=tuple(key for key in images if not spool.image_path(key).is_file()),
             parcels=tuple(
@@ -107,6 +115,7 @@ class Restore:
                 for parcel, names in deliveries
                 if not all((spool.results_folder(parcel) / name).is_file() for name in names)
             ),
+            models=_missing(ModelStore(settings), models),
         )
 
     def _migrate(self, journal: Journal) -> None:
@@ -160,13 +169,16 @@ class Restore:
                 f"{self._folder / name} is not what was written: the backup is damaged"
             )
 
-    def _hand_over(self) -> None:
-        """What root brings back is the service's, whose the data folder is."""
-        if os.geteuid() == 0:
-            owner = self._settings.data_dir.stat()
-            for path in [*_tree(self._settings.data_dir), self._settings.accounts_file]:
-                if path.exists():
-                    os.chown(path, owner.st_uid, owner.st_gid)
+
+def _missing(store: ModelStore, awaited: set[str]) -> tuple[str, ...]:
+    """Raises BackupError if the state of the store cannot be read."""
+    try:
+        state = store.state()
+    except ModelPackageError as error:
+        raise BackupError(str(error)) from None
+    wanted = {state.active, state.previous, state.shadow, *awaited}
+    wanted.add(state.canary.model if state.canary else None)
+    return tuple(sorted(each for each in wanted if each is not None and not store.has(each)))
 
 
 def _tree(folder: Path) -> Iterator[Path]:

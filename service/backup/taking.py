@@ -18,6 +18,7 @@ from pathlib import Path
 from service.backup.contents import (
     ACCOUNTS_FILE,
     AUDIT,
+    MODELS,
     SPOOL,
     BackupError,
     Description,
@@ -64,6 +65,7 @@ class Backup:
         for kind in ("images", "results"):
             found += list(_below(settings.spool_dir / kind, f"{SPOOL}/{kind}"))
         found += list(_below(settings.audit_dir, AUDIT))
+        found += list(_below(settings.models_dir, MODELS))
         if settings.accounts_file.is_file():
             found.append((settings.accounts_file, ACCOUNTS_FILE))
         return found
@@ -104,7 +106,8 @@ class Backup:
 
 def _below(folder: Path, name: str) -> Iterator[tuple[Path, str]]:
     """The files of a folder tree, but for temporary ones, whose names begin with a dot."""
-    for parent, _, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
         relative = Path(parent).relative_to(folder)
         for file in sorted(files):
             if not file.startswith("."):

@@ -17,7 +17,6 @@ from rich.table import Column, Table
 
 from service.cli.options import ConfigFile
 from service.config import ConfigurationError, load_settings
-from service.sections import AnalysisSettings
 
 if TYPE_CHECKING:
     from service.offline import Row
@@ -38,7 +37,7 @@ def analyse(
         typer.Option(metavar="DIR", help="Write SR, SC and picture there; overwrites nothing."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Model package in place of the configured.")
+        Path | None, typer.Option(metavar="DIR", help="Model package in place of the active one.")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -49,7 +48,8 @@ def analyse(
     """
     from service.analysis.analyser import Analyser
     from service.analysis.inference import InferenceError
-    from service.analysis.model_package import ModelPackageError
+    from service.analysis.model_package import ModelPackageError, load_model_package
+    from service.analysis.model_store import ModelStore
     from service.offline import analyse_file, files_in
 
     missing = [path for path in paths if not path.exists()]
@@ -61,7 +61,9 @@ def analyse(
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-        analyser = Analyser(_settings(config, model))
+        settings = load_settings(config)
+        package = ModelStore(settings).active() if model is None else load_model_package(model)
+        analyser = Analyser(settings.analysis, package=package)
     except (ConfigurationError, ModelPackageError, InferenceError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
@@ -86,11 +88,6 @@ def analyse(
         Console().print(_table(rows))
     if any(row.outcome == "failed" for row in rows):
         raise typer.Exit(1)
-
-
-def _settings(config: Path | None, model: Path | None) -> AnalysisSettings:
-    settings = load_settings(config).analysis
-    return settings if model is None else settings.model_copy(update={"model": model})
 
 
 def _table(rows: list[Row]) -> Table:

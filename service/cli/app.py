@@ -58,8 +58,8 @@ COMMANDS = {
         "Send the reports of images that were not analysed, where they are kept until asked for.",
     ),
     "reanalyse": Command(
-        "service.cli.images:reanalyse",
-        "Analyse images again, with the model that is configured now; new results replace the old.",
+        "service.cli.reanalyse:reanalyse",
+        "Analyse images again, with the model that is active now; new results replace the old.",
     ),
     "withdraw": Command(
         "service.cli.images:withdraw",
@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "backup": Command(
         "service.cli.backup:backup",
-        "Back up journal, spool, accounts and audit trail into a folder, while the service runs.",
+        "Back up journal, spool, accounts, models and audit trail, while the service runs.",
     ),
     "restore": Command(
         "service.cli.backup:restore",
@@ -96,7 +96,7 @@ COMMANDS = {
     ),
     "model": Command(
         "service.cli.model:model_app",
-        "Look into a model package.",
+        "Model packages: look into one, install it, choose which one is used.",
     ),
     "config": Command(
         "service.cli.config:config",

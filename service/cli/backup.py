@@ -26,7 +26,7 @@ def backup(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Back up journal, spool, accounts and audit trail into a folder, while the service runs.
+    """Back up journal, spool, accounts, models and audit trail, while the service runs.
 
     What was answered with Success before it began is in it. It holds images of patients: keep it
     as you keep those. Exit code 0, 1 if it cannot be made, 2 if the configuration cannot be used.
@@ -55,7 +55,7 @@ def restore(
     """Bring a backup back into an empty data folder, and upgrade its journal.
 
     Every file is compared with its digest. Exit code 0, 1 if it cannot be restored, or if work
-    that the journal knows lacks its files, 2 if the configuration cannot be used.
+    that the journal knows lacks its files or its model, 2 if the configuration cannot be used.
     """
     from service.backup.restoring import Restore
 
@@ -77,7 +77,9 @@ def restore(
     for what, names in (("images", lacking.images), ("parcels", lacking.parcels)):
         if names:
             typer.echo(f"the backup lacks the files of {len(names)} {what}: {names[0]} …", err=True)
-    if lacking.images or lacking.parcels:
+    for model in lacking.models:
+        typer.echo(f"the backup lacks the model {model}: `secondread model install` it", err=True)
+    if lacking.images or lacking.parcels or lacking.models:
         raise typer.Exit(1)
 
 

@@ -1,10 +1,8 @@
-"""Commands on images that were received: ``replay``, ``report``, ``reanalyse``, ``withdraw``."""
+"""Commands on images that were received: ``replay``, ``report``, ``withdraw``."""
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import ConfigFile
+from service.cli.options import ConfigFile, login
 from service.config import ConfigurationError, load_settings
 from service.journal.journal import Journal, JournalError
 from service.journal.records import ImageRow
@@ -45,7 +43,7 @@ def replay(
     if failed == bool(images):
         raise typer.BadParameter("give either UIDs (or image keys) or --failed")
     with orders_of_operator(config) as (journal, orders):
-        told = _Told(as_json)
+        told = Told(as_json)
         if failed:
             told.done += orders.replay_all()
         else:
@@ -62,26 +60,11 @@ def report(images: Names, as_json: AsJson = False, config: ConfigFile = None) ->
     Exit code 0 if any was sent on its way, 1 if none, 2 if configuration or journal cannot be used.
     """
     with orders_of_operator(config) as (journal, orders):
-        told = _Told(as_json)
+        told = Told(as_json)
         told.each(journal, images, orders.report)
     told.end(
         "reports are on their way; the keeper sends them at its next look",
         "nothing was sent: no such image has a report that was kept back",
-    )
-
-
-def reanalyse(images: Names, as_json: AsJson = False, config: ConfigFile = None) -> None:
-    """Analyse images again, with the model that is configured now; new results replace the old.
-
-    What this model has said already, and has not been withdrawn, is left alone. Exit code 0 if any
-    goes back to work, 1 if none, 2 if configuration, model or journal cannot be used.
-    """
-    with orders_of_operator(config) as (journal, orders):
-        told = _Told(as_json)
-        told.each(journal, images, orders.reanalyse)
-    told.end(
-        "go back to work; the keeper hands them to the workers at its next look",
-        "nothing is analysed again: no such image has a result that could be replaced",
     )
 
 
@@ -111,7 +94,7 @@ def withdraw(
         raise typer.BadParameter("say why", param_hint="--reason")
     title = RejectionReason.PATIENT_SAFETY if patient_safety else RejectionReason.QUALITY
     with orders_of_operator(config) as (journal, orders):
-        told = _Told(as_json)
+        told = Told(as_json)
         told.each(journal, images, lambda row: orders.withdraw(row, title, reason))
     told.end(
         "withdrawn; the keeper sends the notes at its next look",
@@ -135,20 +118,13 @@ def orders_of_operator(config: Path | None) -> Iterator[tuple[Journal, Orders]]:
         with closing(journal):
             journal.check()
             trail = AuditTrail(settings.audit_dir, Metrics())
-            yield journal, Orders(settings, journal, trail, _login())
+            yield journal, Orders(settings, journal, trail, login())
     except (ConfigurationError, ModelPackageError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def _login() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-class _Told:
+class Told:
     """What became of each argument. A patient's UID is not repeated: they go by position."""
 
     def __init__(self, as_json: bool) -> None:

@@ -17,9 +17,15 @@ from service.analysis.model_package import (
     ModelPackageError,
     load_model_package,
 )
+from service.cli import model_store
 from service.sections import AnalysisSettings
 
-model_app = typer.Typer(help="Look into a model package.", no_args_is_help=True)
+model_app = typer.Typer(
+    help="Model packages: look into one, install it, choose which one is used.",
+    no_args_is_help=True,
+)
+for command in model_store.COMMANDS:
+    model_app.command(command.__name__.removesuffix("_"))(command)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the model package.")]
 

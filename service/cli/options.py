@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Annotated
 
@@ -15,3 +17,11 @@ ConfigFile = Annotated[
         metavar="FILE",
     ),
 ]
+
+
+def login() -> str:
+    """Who gives the command, for the audit trail."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -11,6 +11,8 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from service.analysis.model_package import ModelPackageError
+from service.analysis.model_store import ModelStore
 from service.cli.options import ConfigFile
 from service.config import ConfigurationError, Settings, load_settings
 from service.health import is_healthy
@@ -37,6 +39,7 @@ def status(
             journal.check()
             view = StatusView.of(journal.counts(), journal.delivery_errors())
             newest = journal.images(_NEWEST)
+        model = _model(settings)
     except (ConfigurationError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -44,15 +47,35 @@ def status(
     if as_json:
         told = view.model_dump(mode="json")
         told["processes"] = processes
+        told["model"] = model
         told["newest"] = [ImageBrief.of(row).model_dump(mode="json") for row in newest]
         typer.echo(json.dumps(told, indent=2))
     else:
-        Console().print(Group(_glance(settings, view, processes), *_tables(view, newest)))
+        glance = _glance(settings, view, processes, model["problem"])
+        Console().print(Group(glance, _used(model), *_tables(view, newest)))
     if view.anything_failed:
         raise typer.Exit(1)
 
 
-def _glance(settings: Settings, view: StatusView, processes: dict[str, bool]) -> str:
+def _model(settings: Settings) -> dict[str, str | None]:
+    """Which one new studies get, which one is the canary, and what is wrong with them."""
+    told: dict[str, str | None] = {"active": None, "canary": None, "problem": None}
+    try:
+        used = ModelStore(settings).in_use()
+    except ModelPackageError as error:
+        return {**told, "problem": str(error)}
+    names = [f"{each.name} {each.version}" for each in used]
+    return {**told, **dict(zip(("active", "canary"), names, strict=False))}
+
+
+def _used(model: dict[str, str | None]) -> str:
+    canary = f"; canary: {model['canary']}" if model["canary"] else ""
+    return escape(f"Model: {model['active'] or 'none can be read'}{canary}\n")
+
+
+def _glance(
+    settings: Settings, view: StatusView, processes: dict[str, bool], bad_model: str | None
+) -> str:
     """The answer to "is it all right?", a line for each thing that is not."""
     silent = [name for name, good in processes.items() if not good]
     lines = []
@@ -72,6 +95,8 @@ def _glance(settings: Settings, view: StatusView, processes: dict[str, bool]) ->
         if destination.pending and (late or destination.last_error):
             error = escape(destination.last_error or "no error")
             lines.append(f"[yellow]![/] {name}: {destination.pending} wait ({error})")
+    if bad_model:
+        lines.append(f"[red]✗[/] the model: {escape(bad_model)}")
     if not settings.destinations:
         lines.append("[yellow]![/] no destination is configured: results stay here")
     return "\n".join(lines or ["[green]✓[/] all is well"]) + "\n"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, literal, select, update
 
-from service.journal import deliveries, jobs, states, studies
+from service.journal import deliveries, jobs, models, states, studies
 from service.journal.parcels import image_parcel
 from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.journal.schema import UtcDateTime, image, result
@@ -32,10 +32,18 @@ def lease(
             image.c.analysis_started_at,
             image.c.attempts,
             image.c.probe,
+            image.c.calling_ae_title,
+            image.c.study_instance_uid,
+            image.c.model_asked,
         )
     ).one_or_none()
     if row is None:
         return None
+    study_model = scored_by = None
+    if row.study_instance_uid is not None and row.model_asked is None:
+        study_model = models.of_study(connection, row.study_instance_uid)
+        if study_model is None:
+            scored_by = models.first_to_score(connection, row.study_instance_uid)
     return AnalysisJob(
         key=key,
         revision=row.revision,
@@ -47,6 +55,11 @@ def lease(
         attempt=row.attempts,
         lease=token,
         probe=row.probe,
+        calling_ae_title=row.calling_ae_title,
+        study_instance_uid=row.study_instance_uid,
+        model_asked=row.model_asked,
+        study_model=study_model,
+        scored_by=scored_by,
     )
 
 
@@ -112,8 +125,9 @@ def record_result(
     )
 
 
-def ask_again(connection: Connection, key: str, now: datetime) -> bool:
-    """Back to work for the next edition; False if there is no result, or work is under way."""
+def ask_again(connection: Connection, key: str, package_sha256: str, now: datetime) -> bool:
+    """Back to work for the next edition, by this model package; False if there is no result, or
+    work is under way."""
     with_result = select(result.c.id).where(result.c.image_key == key).exists()
     asked = connection.execute(
         update(image)
@@ -128,7 +142,10 @@ def ask_again(connection: Connection, key: str, now: datetime) -> bool:
             **jobs.due_at_once(now),
         )
     )
-    return asked.rowcount == 1
+    if asked.rowcount != 1:
+        return False
+    models.ask(connection, key, package_sha256, now)
+    return True
 
 
 def record_failure(

@@ -17,6 +17,7 @@ from service.journal import (
     jobs,
     lesions,
     migrations,
+    models,
     overdue,
     probes,
     reading,
@@ -221,6 +222,22 @@ class Journal:
         with self._database.writing() as connection:
             analyses.record_failure(connection, job, error, retry_in, self._clock(), counts)
 
+    def choose_model(
+        self, study_instance_uid: str, package_sha256: str, instead_of: str | None = None
+    ) -> str:
+        """Digest of the model package that all images of the study get: this one, unless somebody
+        was faster. instead_of: the one that it had, and that cannot be had any more."""
+        return self._insert(
+            lambda connection: models.choose(
+                connection, study_instance_uid, package_sha256, instead_of, self._clock()
+            )
+        )
+
+    def awaited_models(self) -> set[str]:
+        """Digests of the packages that images which wait for their analysis were promised."""
+        with self._database.reading() as connection:
+            return models.awaited(connection)
+
     # delivery
     def lease_delivery(
         self, parcel: str, destination: str, lease_seconds: float
@@ -424,11 +441,12 @@ class Journal:
         with self._database.writing() as connection:
             return replay.replay_summaries(connection, self._clock())
 
-    def ask_again(self, key: str) -> bool:
-        """Back to work for another result that replaces the one it has. False if it has none, or
-        is at work or failed."""
-        with self._database.writing() as connection:
-            return analyses.ask_again(connection, key, self._clock())
+    def ask_again(self, key: str, package_sha256: str) -> bool:
+        """Back to work for another result, by this model package, that replaces the one it has.
+        Its study gets this package from now on. False if it has none, or is at work or failed."""
+        return self._insert(
+            lambda connection: analyses.ask_again(connection, key, package_sha256, self._clock())
+        )
 
     def withdraw(
         self, row: ImageRow, parcel: str, outcome: AnalysisOutcome, parcels: Parcels

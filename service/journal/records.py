@@ -115,6 +115,10 @@ class AnalysisJob:
     attempt: 1 for the first attempt.
     lease: opaque token that renews and ends the lease.
     probe: whether the image is one of our own.
+    study_instance_uid: None if the head of the data set did not tell it.
+    model_asked: digest of the model package that an operator wants for the image.
+    study_model: digest of the package that the study has already.
+    scored_by: digest of the model file that gave the study's first score, where it has no package.
     """
 
     key: str
@@ -127,6 +131,11 @@ class AnalysisJob:
     attempt: int
     lease: str
     probe: bool = False
+    calling_ae_title: str = ""
+    study_instance_uid: str | None = None
+    model_asked: str | None = None
+    study_model: str | None = None
+    scored_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ image = Table(
     Column("revision", Integer, nullable=False),
     Column("edition", Integer, nullable=False),
     Column("parcel", String(32)),
+    Column("model_asked", String(64)),
     Column("state", _enum(ImageState), nullable=False),
     Column("ignored_reason", Text),
     Column("duplicates", Integer, nullable=False),
@@ -120,6 +121,7 @@ image = Table(
 )
 """One row an image: SOP Instance UID, transfer syntax and content. As a job: its analysis.
 
+model_asked: digest of the model package that an operator wants for it; null without.
 probe: whether we made it ourselves, to see whether the road is open.
 """
 
@@ -175,6 +177,15 @@ study = Table(
     Index(None, "state", "available_at"),
 )
 """One row a study that gets summaries. As a job: its next summary."""
+
+study_model = Table(
+    "study_model",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("package_sha256", String(64), nullable=False),
+    Column("chosen_at", UtcDateTime, nullable=False),
+)
+"""One row a study of which an image was given to a model: all its images get the same."""
 
 summary = Table(
     "summary",

@@ -174,7 +174,8 @@ class Metrics:
         )
         self.model = Gauge(
             "secondread_model",
-            "1 for the loaded model and the execution provider that really runs it",
+            "The loaded models and the execution providers that really run them:"
+            " 1 for the one that new studies get, 0 for others that are still needed",
             ["name", "version", "sha256", "provider"],
             registry=self.registry,
         )
@@ -182,6 +183,17 @@ class Metrics:
             "secondread_triton_up",
             "1 while the Triton server runs the model of the package",
             ["server"],
+            registry=self.registry,
+        )
+        self.model_refused = Gauge(
+            "secondread_model_refused",
+            "1 while an activated model or canary cannot be loaded, and the one before goes on",
+            registry=self.registry,
+        )
+        self.models_missing = Counter(
+            "secondread_models_missing",
+            "Images whose study had begun with a model that is not installed any more;"
+            " the study goes on with the active one",
             registry=self.registry,
         )
         self.deliveries = Counter(

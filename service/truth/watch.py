@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import time
 
-from service.analysis.model_package import ModelPackageError, read_manifest
+from service.analysis.model_package import ModelPackageError
+from service.analysis.model_store import ModelStore
 from service.journal.journal import Journal
 from service.journal.truth_records import Diagnosis
 from service.monitoring.metrics import Metrics
-from service.sections import AnalysisSettings
 from service.truth.cases import By, grouped, image_cases, study_cases
 from service.truth.figures import figures
 
 
 class TruthWatch:
-    """analysis: which package, and which of its operating points, the figures are held against.
+    """store: whose active model and canary the figures are held against.
 
+    operating_point: which of theirs; empty is their default.
     seconds: between two looks.
     """
 
     def __init__(
-        self, analysis: AnalysisSettings, journal: Journal, metrics: Metrics, seconds: float
+        self,
+        store: ModelStore,
+        operating_point: str,
+        journal: Journal,
+        metrics: Metrics,
+        seconds: float,
     ) -> None:
-        self._analysis = analysis
+        self._store = store
+        self._operating_point = operating_point
         self._journal = journal
         self._metrics = metrics
         self._seconds = seconds
@@ -60,11 +67,12 @@ class TruthWatch:
         self._tell_what_was_promised()
 
     def _tell_what_was_promised(self) -> None:
-        """Nothing where the package cannot be read; the drift watch logs that."""
+        """Nothing where a package cannot be read; the drift watch logs that."""
         try:
-            manifest = read_manifest(self._analysis.model)
+            manifests = self._store.in_use()
         except ModelPackageError:
             return
-        promised = manifest.sensitivity_of(self._analysis.operating_point)
-        if promised is not None:
-            self._metrics.truth_validated_sensitivity.labels(manifest.version).set(promised)
+        for manifest in manifests:
+            promised = manifest.sensitivity_of(self._operating_point)
+            if promised is not None:
+                self._metrics.truth_validated_sensitivity.labels(manifest.version).set(promised)

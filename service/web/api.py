@@ -53,7 +53,7 @@ class Done(BaseModel):
 
 
 class ModelView(BaseModel):
-    """The configured model package."""
+    """The active model package."""
 
     name: str
     version: str
@@ -63,6 +63,8 @@ class ModelView(BaseModel):
     operating_point: str = Field(description="the one in force, by name; empty: the only one")
     threshold: float
     training: dict[str, Any]
+    activated_at: datetime | None = Field(description="null: it is that of the configuration")
+    canary: str | None = Field(description="name and version of the model some new studies get")
 
 
 _Answers = dict[int | str, dict[str, Any]]
@@ -225,7 +227,7 @@ def report(site: TheSite, visitor: AnOperator, key: Key) -> Done:
 
 @router.post("/images/{key}/reanalyse", tags=["orders"], responses={**NOT_THERE, **REFUSED})
 def reanalyse(site: TheSite, visitor: AnOperator, key: Key) -> Done:
-    """Analyse it again with the model that is configured now; new results replace the old."""
+    """Analyse it again with the model that is active now; new results replace the old."""
     return _order(site, visitor, key, Orders.reanalyse)
 
 
@@ -251,8 +253,9 @@ def replay_failed(site: TheSite, visitor: AnOperator) -> Done:
 
 @router.get("/model", tags=["model"], responses={**NOT_THERE})
 def model(site: TheSite, _visitor: AVisitor) -> ModelView:
-    """The configured model: what it was trained on, and how it did on data it never saw."""
-    manifest = site.manifest()
+    """The active model: what it was trained on, and how it did on data it never saw."""
+    models = site.models()
+    manifest, canary = models.active.manifest, models.canary
     point = site.settings.analysis.operating_point
     points = manifest.operating_points
     return ModelView(
@@ -264,4 +267,6 @@ def model(site: TheSite, _visitor: AVisitor) -> ModelView:
         operating_point=point or (points[0].name if points else ""),
         threshold=manifest.threshold_of(point),
         training=manifest.training,
+        activated_at=models.state.activated_at,
+        canary=f"{canary.name} {canary.version}" if canary else None,
     )

@@ -271,14 +271,17 @@ def _status_page(
 
 @router.get("/model")
 def model(request: Request, site: TheSite, visitor: AVisitor) -> Response:
-    manifest = site.manifest()
+    models = site.models()
+    manifest = models.active.manifest
     point = site.settings.analysis.operating_point
     return page(
         request,
         "model.html",
         visitor,
         model=manifest,
-        card=card_html(site.settings.analysis.model),
+        card=card_html(models.active.folder),
+        state=models.state,
+        canary=models.canary,
         operating_point=point or next((each.name for each in manifest.operating_points), ""),
         threshold=manifest.threshold_of(point),
         evaluations=manifest.training.get("evaluations", {}),

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.analysis.model_package import Manifest, ModelPackageError, load_model_package
+from service.analysis.model_package import Manifest, ModelPackage, ModelPackageError
+from service.analysis.model_store import ModelStore, State
 from service.audit.messages import instances_viewed
 from service.audit.trail import AuditTrail
 from service.config import Settings
@@ -46,6 +47,15 @@ class Lately:
 
 
 @dataclass(frozen=True)
+class Models:
+    """Which package new studies get, and which one some of them get instead."""
+
+    active: ModelPackage
+    state: State
+    canary: Manifest | None
+
+
+@dataclass(frozen=True)
 class Site:
     """oidc: None without OpenID Connect."""
 
@@ -78,10 +88,13 @@ class Site:
             instances_viewed(visitor.name, address_of(request), row.study_instance_uid, reference)
         )
 
-    def manifest(self) -> Manifest:
-        """Of the configured model package. Raises NotThere with what is wrong with it."""
+    def models(self) -> Models:
+        """Raises NotThere with what is wrong with one of them."""
+        store = ModelStore(self.settings)
         try:
-            return load_model_package(self.settings.analysis.model).manifest
+            state = store.state()
+            _, *canary = store.in_use()
+            return Models(store.package(state.active), state, next(iter(canary), None))
         except ModelPackageError as error:
             raise NotThere(str(error)) from error
 

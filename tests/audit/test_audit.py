@@ -22,6 +22,7 @@ from service.audit.messages import (
     instances_updated,
     pseudonym,
     security_alert,
+    software_configured,
     to_xml,
 )
 from service.audit.syslog import SyslogForwarder, syslog_message
@@ -60,6 +61,7 @@ MESSAGES = {
     "alert": security_alert("ingest", "refused or cut: address (3 since it was last said)"),
     "alert of an address": security_alert("ingest", "address", Node("", "192.0.2.9")),
     "alert of a title": security_alert("ingest", "ae-title", Node("SCAN\x01\x1bNER", "192.0.2.9")),
+    "another model": software_configured("operator", "activated 2"),
     "order": instances_updated("operator", STUDY, [(US, INSTANCE)], "withdraw"),
 }
 

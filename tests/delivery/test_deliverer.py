@@ -294,7 +294,7 @@ def test_the_time_since_receipt_is_measured_for_first_results_alone(
     key = office.analysed(results())
     deliverer.deliver(key, PACS)
     assert measured() == 1
-    assert office.journal.ask_again(key)
+    assert office.journal.ask_again(key, "cd" * 32)
     again = office.journal.lease_analysis(key, 60)
     objects = results()
     office.spool.write_results(again.parcel, objects.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from service.analysis.model_store import ModelStore
 from service.backup.contents import (
     BackupError,
     read_description,
@@ -22,6 +24,7 @@ from service.config import Settings
 from service.journal.journal import Journal
 from service.journal.records import PROBE_AE_TITLE, ImageState
 from service.spool import Spool
+from tests.system.conftest import make_small_model
 
 LONG = 600.0
 
@@ -155,6 +158,35 @@ def test_work_whose_files_are_gone_is_told(receive, settings, elsewhere, tmp_pat
     key = receive(1)
     Spool(settings.spool_dir).image_path(key).unlink()
     assert restore(elsewhere, back_up(settings, tmp_path / "backup")) == Lacking((key,), ())
+
+
+def test_installed_models_come_back(settings, elsewhere, journal, tmp_path: Path) -> None:
+    store, sha256 = activated(settings, tmp_path)
+    assert restore(elsewhere, back_up(settings, tmp_path / "backup")) == Lacking((), ())
+    after = ModelStore(elsewhere)
+    assert after.state() == store.state()
+    assert after.active().manifest == store.active().manifest
+    assert [path.name for path in after.folder.iterdir() if path.is_dir()] == [sha256]
+
+
+def test_a_model_that_is_to_be_used_and_is_not_there_is_told(
+    settings, elsewhere, journal, image, tmp_path: Path
+) -> None:
+    store, sha256 = activated(settings, tmp_path)
+    shutil.rmtree(store.folder / sha256)
+    journal.record_received(replace(image(1), study_instance_uid="1.2.900.1"))
+    journal.choose_model("1.2.900.1", "f" * 64)
+    lacking = restore(elsewhere, back_up(settings, tmp_path / "backup"))
+    assert set(lacking.models) == {sha256, "f" * 64}
+
+
+def activated(settings: Settings, tmp_path: Path) -> tuple[ModelStore, str]:
+    """A store with one package, which is active, and its digest."""
+    (tmp_path / "package").mkdir()
+    store = ModelStore(settings)
+    installed = store.install(make_small_model(tmp_path / "package"), lambda _: None)
+    store.activate(installed.sha256)
+    return store, installed.sha256
 
 
 def test_nothing_is_restored_over_something(receive, settings, elsewhere, tmp_path: Path) -> None:

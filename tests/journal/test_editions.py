@@ -48,7 +48,7 @@ def test_a_new_analysis_makes_the_next_edition(
     journal: Journal, delivered: str, scored: AnalysisOutcome, clock
 ) -> None:
     clock.forward(3600)
-    assert journal.ask_again(delivered)
+    assert journal.ask_again(delivered, "cd" * 32)
     assert row(journal, delivered).state is ImageState.RECEIVED
     job = journal.lease_analysis(delivered, 10)
     assert job is not None
@@ -68,7 +68,7 @@ def test_the_older_edition_may_still_arrive_and_decides_nothing(
     journal: Journal, analysed: Analysed, scored: AnalysisOutcome
 ) -> None:
     key = analysed(1, "pacs")
-    assert journal.ask_again(key)
+    assert journal.ask_again(key, "cd" * 32)
     job = journal.lease_analysis(key, 10)
     assert job is not None
     journal.record_outcome(job, scored, {"pacs": scored.objects})
@@ -82,18 +82,18 @@ def test_what_is_at_work_failed_or_without_result_is_not_asked_again(
     journal: Journal, image, analysed: Analysed
 ) -> None:
     received = journal.record_received(image(1)).key
-    assert not journal.ask_again(received)
+    assert not journal.ask_again(received, "cd" * 32)
     failed = journal.lease_analysis(journal.record_received(image(2)).key, 10)
     assert failed is not None
     journal.record_analysis_failure(failed, "no memory", None)
-    assert not journal.ask_again(failed.key)
-    assert not journal.ask_again("0" * 32)
+    assert not journal.ask_again(failed.key, "cd" * 32)
+    assert not journal.ask_again("0" * 32, "cd" * 32)
 
 
 def test_a_new_analysis_that_fails_is_replayed_as_an_analysis(
     journal: Journal, delivered: str
 ) -> None:
-    journal.ask_again(delivered)
+    journal.ask_again(delivered, "cd" * 32)
     job = journal.lease_analysis(delivered, 10)
     assert job is not None
     journal.record_analysis_failure(job, "no memory", None)
@@ -132,7 +132,7 @@ def test_a_note_that_waits_still_goes_out_after_a_second_withdrawal(
     journal: Journal, delivered: str, scored: AnalysisOutcome
 ) -> None:
     assert journal.withdraw(row(journal, delivered), PARCEL, WITHDRAWN, {"pacs": NOTE})
-    assert journal.ask_again(delivered)
+    assert journal.ask_again(delivered, "cd" * 32)
     job = journal.lease_analysis(delivered, 10)
     assert job is not None
     journal.record_outcome(job, scored, {"pacs": scored.objects})
@@ -166,7 +166,7 @@ def test_a_note_that_is_refused_is_seen_and_replayed(journal: Journal, delivered
 
 def test_a_withdrawn_image_can_be_analysed_again(journal: Journal, delivered: str) -> None:
     journal.withdraw(row(journal, delivered), PARCEL, WITHDRAWN, {"pacs": NOTE})
-    assert journal.ask_again(delivered)
+    assert journal.ask_again(delivered, "cd" * 32)
     job = journal.lease_analysis(delivered, 10)
     assert job is not None
     assert (job.edition, job.replaces) == (2, PARCEL)

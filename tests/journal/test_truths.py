@@ -105,7 +105,7 @@ def test_the_result_that_holds_is_judged(journal: Journal, scored_image, scored)
     """The newest edition of the newest content; nothing that was withdrawn or not analysed."""
     journal_key = scored_image(1, probability_malignant=0.9)
     journal.record_truth(MALIGNANT)
-    assert journal.ask_again(journal_key)
+    assert journal.ask_again(journal_key, "cd" * 32)
     job = journal.lease_analysis(journal_key, 10)
     assert job is not None
     again = replace(scored, model_version="8", probability_malignant=0.2, decision="benign")

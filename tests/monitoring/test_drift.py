@@ -19,13 +19,16 @@ from service.analysis.model_package import (
     ReferenceScores,
     read_manifest,
 )
+from service.analysis.model_store import ModelStore
 from service.analysis.preprocessing import Preprocessing
+from service.config import Settings
 from service.drift_watch import DriftWatch
 from service.journal.journal import Journal
 from service.journal.records import AnalysisOutcome, ImageState, ReceivedImage
 from service.monitoring.drift import ScannerModels, binned, population_stability_index
 from service.monitoring.metrics import Metrics
 from service.scanner_model import scanner_model
+from service.sections import REFERENCE_MODEL, AnalysisSettings
 
 EDGES = (0.25, 0.5, 0.75)
 counts = st.lists(st.integers(0, 500), min_size=4, max_size=4)
@@ -121,6 +124,11 @@ def package(folder: Path, reference: ReferenceScores | None) -> Path:
     return folder
 
 
+def store_of(folder: Path) -> ModelStore:
+    analysis = AnalysisSettings(model=folder)
+    return ModelStore(Settings(data_dir=folder / "data", analysis=analysis))
+
+
 def scored(journal: Journal, number: int, probability: float, model: str | None) -> None:
     key = f"{number:032x}"
     image = ReceivedImage(key, f"1.2.{number}", "1.2", "1.2", "d", 1, "ROOM1", datetime.now(UTC))
@@ -148,7 +156,7 @@ def test_the_keeper_tells_each_scanner_models_drift(journal: Journal, tmp_path: 
         scored(journal, 100 + number, 0.9, "MOVED")
     scored(journal, 200, 0.9, None)
     metrics = Metrics()
-    DriftWatch(package(tmp_path, reference), journal, metrics, 300).look()
+    DriftWatch(store_of(package(tmp_path, reference)), journal, metrics, 300).look()
 
     def value(name: str, scanner: str) -> float | None:
         labels = {"scanner_model": scanner, "model_version": "7"}
@@ -166,7 +174,7 @@ def test_without_reference_or_package_it_tells_nothing(journal: Journal, tmp_pat
     scored(journal, 1, 0.9, "MODEL")
     for folder in (package(tmp_path, None), tmp_path / "nowhere"):
         metrics = Metrics()
-        DriftWatch(folder, journal, metrics, 300).look()
+        DriftWatch(store_of(folder), journal, metrics, 300).look()
         assert list(metrics.score_drift.collect()[0].samples) == []
 
 
@@ -186,8 +194,6 @@ def test_a_reference_that_is_none_is_refused(values: dict[str, Any]) -> None:
 
 
 def test_the_shipped_model_has_a_reference() -> None:
-    from service.sections import REFERENCE_MODEL
-
     reference = read_manifest(REFERENCE_MODEL).reference_scores
     assert reference is not None
     assert sum(reference.counts) == 365

@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +13,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from dicom_sr.finding import ModelIdentity
 from service.analysis.model_package import load_model_package
 from service.audit.messages import pseudonym
-from service.cli.images import reanalyse, report, withdraw
+from service.cli.images import report, withdraw
+from service.cli.reanalyse import reanalyse
 from service.journal.records import ImageState
 from service.sections import REFERENCE_MODEL
 
@@ -134,7 +135,7 @@ def test_another_model_analyses_again(office, command: Command) -> None:
 
 def test_the_same_model_does_not_unless_it_was_withdrawn(office, command: Command) -> None:
     manifest = load_model_package(REFERENCE_MODEL).manifest
-    office.model = replace(office.model, sha256=manifest.sha256)
+    office.model = ModelIdentity(manifest.name, manifest.version, manifest.sha256)
     key = office.refused(1)
     result = command("reanalyse", key)
     assert result.exit_code == 1

@@ -88,7 +88,7 @@ def test_the_reason_in_words_is_kept_in_the_objects_alone(office) -> None:
 def test_what_was_replaced_before_is_rejected_too(office) -> None:
     key = office.analysed(1, 0.7)
     first = office.row(key).outcome.uids
-    office.journal.ask_again(key)
+    office.journal.ask_again(key, "cd" * 32)
     office.scored(key, 0.8)
     second = office.row(key).outcome.uids
     assert not set(first) & set(second)
@@ -102,7 +102,7 @@ def test_what_was_replaced_before_is_rejected_too(office) -> None:
 def test_a_second_withdrawal_rejects_what_came_since_the_first(office) -> None:
     key = office.analysed(1, 0.7)
     office.withdrawal.withdraw(office.row(key), RejectionReason.QUALITY, "why")
-    office.journal.ask_again(key)
+    office.journal.ask_again(key, "cd" * 32)
     office.scored(key, 0.8)
     since = office.row(key).outcome.uids
     office.withdrawal.withdraw(office.row(key), RejectionReason.QUALITY, "again")

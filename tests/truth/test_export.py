@@ -155,7 +155,7 @@ def test_the_frame_that_was_scored_is_the_one_that_is_written(site, judged) -> N
     data_set.SOPClassUID = UltrasoundMultiFrameImageStorage
     data_set.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
     data_set.save_as(path)
-    job = site.journal.ask_again(row.key) and site.journal.lease_analysis(row.key, 60)
+    job = site.journal.ask_again(row.key, "cd" * 32) and site.journal.lease_analysis(row.key, 60)
     assert job
     again = replace(SCORED, frame=2, frames_scored=2, region=REGION)
     assert site.journal.record_outcome(job, again, {})

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from service.analysis.model_package import read_manifest
+from service.analysis.model_store import ModelStore
+from service.config import Settings
 from service.journal.truth_records import Diagnosis, Source, Subject, Truth
 from service.monitoring.metrics import Metrics
 from service.sections import REFERENCE_MODEL, AnalysisSettings
@@ -30,6 +32,10 @@ def known(site):
     return site
 
 
+def store_of(model: Path) -> ModelStore:
+    return ModelStore(Settings(data_dir=Path("nowhere"), analysis=AnalysisSettings(model=model)))
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     labels["model_version"] = PROMISED.version
     return metrics.registry.get_sample_value(f"secondread_truth_{name}", labels)
@@ -37,7 +43,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_the_keeper_tells_the_live_figures(known) -> None:
     metrics = Metrics()
-    TruthWatch(AnalysisSettings(), known.journal, metrics, 300).look()
+    TruthWatch(store_of(REFERENCE_MODEL), "", known.journal, metrics, 300).look()
     assert value(metrics, "cases", diagnosis="malignant") == 3
     assert value(metrics, "cases", diagnosis="benign") == 2
     assert value(metrics, "images") == 5
@@ -52,20 +58,19 @@ def test_the_keeper_tells_the_live_figures(known) -> None:
 
 def test_what_was_promised_is_that_of_the_chosen_operating_point(known, tmp_path: Path) -> None:
     metrics = Metrics()
-    chosen = AnalysisSettings(operating_point="youden")
-    TruthWatch(chosen, known.journal, metrics, 300).look()
+    TruthWatch(store_of(REFERENCE_MODEL), "youden", known.journal, metrics, 300).look()
     youden = next(point for point in PROMISED.operating_points if point.name == "youden")
     assert value(metrics, "validated_sensitivity") == youden.sensitivity
 
     elsewhere = Metrics()
-    TruthWatch(AnalysisSettings(model=tmp_path), known.journal, elsewhere, 300).look()
+    TruthWatch(store_of(tmp_path), "", known.journal, elsewhere, 300).look()
     assert value(elsewhere, "validated_sensitivity") is None
     assert value(elsewhere, "sensitivity") is not None
 
 
 def test_it_looks_every_so_many_seconds_and_forgets_what_is_no_more(known) -> None:
     metrics = Metrics()
-    watch = TruthWatch(AnalysisSettings(), known.journal, metrics, 300)
+    watch = TruthWatch(store_of(REFERENCE_MODEL), "", known.journal, metrics, 300)
     watch.look()
     fourth = Truth(
         Subject.STUDY, "1.2.900.6", Diagnosis.MALIGNANT, date(2026, 3, 9), Source.SURGERY, "me"
@@ -73,5 +78,5 @@ def test_it_looks_every_so_many_seconds_and_forgets_what_is_no_more(known) -> No
     known.journal.record_truth(fourth)
     watch.look()
     assert value(metrics, "cases", diagnosis="malignant") == 3
-    TruthWatch(AnalysisSettings(), known.journal, metrics, 300).look()
+    TruthWatch(store_of(REFERENCE_MODEL), "", known.journal, metrics, 300).look()
     assert value(metrics, "cases", diagnosis="malignant") == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from service.analysis.model_store import Canary, ModelStore, State
 from service.audit.messages import pseudonym
+from service.config import load_settings
 from service.journal.records import ImageRow, ImageState
 
 
@@ -352,6 +355,24 @@ def test_a_model_card_brings_no_html(visiting: Any) -> None:
         page = visitor.goes_to("/model")
         expect(page.locator(".prose")).to_contain_text("<b>bold</b>")
         expect(page.get_by_text("undecided 1")).to_be_visible()
+
+
+def test_the_page_tells_since_when_a_model_is_active_and_which_is_the_canary(
+    web: Any, visiting: Any
+) -> None:
+    settings = load_settings(web.up.config)
+    store = ModelStore(settings)
+    sha256 = store.install(settings.analysis.model, lambda _: None).sha256
+    canary = Canary(model=sha256, share=0.1, scanners=("ROOM1",))
+    store.change(lambda _: State(activated_at=datetime(2026, 1, 2, tzinfo=UTC), canary=canary))
+    try:
+        with visiting() as visitor:
+            visitor.logs_in("vic")
+            page = visitor.goes_to("/model")
+            expect(page.get_by_text("Active since")).to_be_visible()
+            expect(page.get_by_text("undecided 1, 10 %, ROOM1")).to_be_visible()
+    finally:
+        store.change(lambda _: State())
 
 
 def test_destinations_are_asked(web: Any, visiting: Any) -> None:
