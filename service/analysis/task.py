@@ -135,10 +135,12 @@ class AnalysisTask:
 
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
         words = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
-        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
-        log.error("%s attempt %d: %s", job.key, job.attempt, text)
-        self._journal.record_analysis_failure(job, text, wait)
-        if wait is None:
+        failed = after_fault(error, words, job.attempt, self._retry, self._metrics)
+        log.error("%s attempt %d: %s", job.key, job.attempt, failed.words)
+        self._journal.record_analysis_failure(
+            job, failed.words, failed.retry_in, counts=failed.counts
+        )
+        if failed.retry_in is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 
     def _trace(self, job: AnalysisJob, began: float, outcome: AnalysisOutcome) -> None:

@@ -14,9 +14,10 @@ from service.analysis.decode import Decoder
 from service.journal.records import ImageRow, ImageState
 from service.results import PICTURE_FILE
 from service.sections import AnalysisSettings
-from service.spool import Spool
+from service.spool import Spool, StoreError
 
 _THUMBNAIL = (192, 192)
+_NO_STORE = "the spool's store does not answer"
 
 
 class NoPicture(Exception):
@@ -50,17 +51,23 @@ class Pictures:
 
         Raises DecodeError, or NoPicture where the file is gone.
         """
-        path = self._spool.image_path(row.key)
+        try:
+            path = self._spool.image_path(row.key)
+        except StoreError as error:
+            raise NoPicture(_NO_STORE) from error
         if not path.is_file():
             raise NoPicture("the received file is not in the spool")
         outcome = row.outcome
         return self._decoder.frame(path, (outcome and outcome.frame) or 1)
 
     def overlay_path(self, row: ImageRow) -> Path | None:
-        """The overlay that holds; None if there is none, or it was withdrawn."""
+        """The overlay that holds; None if there is none, or it was withdrawn. Raises NoPicture."""
         if row.parcel is None or row.outcome is None or row.outcome.state is ImageState.WITHDRAWN:
             return None
-        path = self._spool.results_folder(row.parcel) / PICTURE_FILE
+        try:
+            path = self._spool.result_path(row.parcel, PICTURE_FILE)
+        except StoreError as error:
+            raise NoPicture(_NO_STORE) from error
         return path if path.is_file() else None
 
     def overlay(self, row: ImageRow) -> bytes:
@@ -71,7 +78,10 @@ class Pictures:
         return path.read_bytes()
 
     def overlay_size(self, row: ImageRow) -> Size | None:
-        path = self.overlay_path(row)
+        try:
+            path = self.overlay_path(row)
+        except NoPicture:
+            return None
         if path is None:
             return None
         with Image.open(path) as picture:
