@@ -44,8 +44,9 @@ class S3Store:
         self._bucket = settings.bucket
         self._prefix = f"{settings.prefix.strip('/')}/".lstrip("/")
         self._failed = failed
-        self._client = _client(settings, settings.timeout, _ATTEMPTS)
-        self._hasty_client = _client(settings, _CHECK_SECONDS, 1)
+        session = botocore.session.Session()
+        self._client = _client(session, settings, settings.timeout, _ATTEMPTS)
+        self._hasty_client = _client(session, settings, _CHECK_SECONDS, 1)
 
     def check(self) -> None:
         """Whether it answers, knows us and has the bucket; in a few seconds."""
@@ -78,8 +79,9 @@ class S3Store:
             for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
                 digest.update(chunk)
                 target.write(chunk)
-            # What others have put there has none.
-            if found["Metadata"].get("sha256", digest.hexdigest()) != digest.hexdigest():
+            # Some stores give the name back as Sha256; what others have put there has none.
+            told = {key.lower(): value for key, value in found["Metadata"].items()}
+            if told.get("sha256", digest.hexdigest()) != digest.hexdigest():
                 raise StoreError("the store gives back what was not put there")
         return True
 
@@ -134,15 +136,13 @@ def _refusal(error: ClientError) -> str:
     return f"the store refuses ({status} {code})" if status < 500 else f"the store fails ({status})"
 
 
-def _client(settings: SpoolSettings, seconds: float, attempts: int) -> Any:
-    session = botocore.session.Session()
-    keys = _keys(settings)
+def _client(session: Any, settings: SpoolSettings, seconds: float, attempts: int) -> Any:
     return session.create_client(
         "s3",
         region_name=settings.region,
         endpoint_url=str(settings.endpoint) if settings.endpoint else None,
         verify=str(settings.ca_file) if settings.ca_file else None,
-        **keys,
+        **_keys(settings),
         config=Config(
             connect_timeout=seconds,
             read_timeout=seconds,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from service.config import ConfigurationError, Settings
 from service.monitoring.metrics import Metrics
 from service.spool import Spool
+
+if TYPE_CHECKING:
+    from service.s3_store import S3Store
 
 
 def open_spool(settings: Settings, metrics: Metrics | None = None) -> Spool:
@@ -14,8 +19,15 @@ def open_spool(settings: Settings, metrics: Metrics | None = None) -> Spool:
     """
     if not settings.spool.bucket:
         return Spool(settings.spool_dir)
+    store = open_store(settings, metrics)
+    from service.s3_spool import S3Spool
+
+    return S3Spool(settings.data_dir / "cache", store, settings.spool.cache_bytes)
+
+
+def open_store(settings: Settings, metrics: Metrics | None = None) -> S3Store:
+    """Of ``spool.bucket``. Raises ConfigurationError."""
     try:
-        from service.s3_spool import S3Spool
         from service.s3_store import S3Store
     except ModuleNotFoundError:
         raise ConfigurationError(
@@ -26,5 +38,4 @@ def open_spool(settings: Settings, metrics: Metrics | None = None) -> Spool:
         if metrics is not None:
             metrics.store_errors.labels(operation).inc()
 
-    store = S3Store(settings.spool, failed)
-    return S3Spool(settings.data_dir / "cache", store, settings.spool.cache_bytes)
+    return S3Store(settings.spool, failed)

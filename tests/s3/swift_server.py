@@ -13,14 +13,12 @@ import eventlet.wsgi
 
 eventlet.monkey_patch()
 
-from swift.cli.ringbuilder import main as build_ring  # noqa: E402
 from swift.common import utils  # noqa: E402
+from swift.common.ring import RingBuilder  # noqa: E402
 from swift.common.wsgi import loadapp  # noqa: E402
 
+# In place of /etc/swift/swift.conf.
 utils.HASH_PATH_SUFFIX = b"tests"
-
-KINDS = ("object", "container", "account")
-USER, SECRET = "test:hospital", "a-secret-key"
 
 BACKEND = """
 [DEFAULT]
@@ -49,7 +47,7 @@ use = egg:swift#s3api
 location = us-east-1
 [filter:tempauth]
 use = egg:swift#tempauth
-user_{account}_{name} = {secret} .admin
+user_test_hospital = a-secret-key .admin
 [filter:bulk]
 use = egg:swift#bulk
 [filter:slo]
@@ -82,36 +80,29 @@ def with_cache(app: Callable[..., object]) -> Callable[..., object]:
     return answer
 
 
-def make_rings(folder: Path, ports: dict[str, int]) -> None:
-    for kind, port in ports.items():
-        builder = str(folder / f"{kind}.builder")
-        for command in (
-            ["create", "0", "1", "0"],
-            ["add", f"r1z1-127.0.0.1:{port}/disk", "1"],
-            ["rebalance"],
-        ):
-            try:
-                build_ring(["swift-ring-builder", builder, *command])
-            except SystemExit as done:
-                if done.code not in (0, None):
-                    raise
+def write_ring(path: Path, port: int) -> None:
+    """Of one disk."""
+    builder = RingBuilder(part_power=0, replicas=1, min_part_hours=0)
+    place = {"ip": "127.0.0.1", "port": port}
+    place |= {"replication_ip": "127.0.0.1", "replication_port": port}
+    device = {"id": 0, "region": 1, "zone": 1, "device": "disk", "weight": 1.0, "meta": ""}
+    builder.add_dev(device | place)
+    builder.rebalance()
+    builder.get_ring().save(str(path))
 
 
 def main(folder: Path, port: int) -> None:
-    # A user must be there who may write; nobody becomes another one here.
     (folder / "devices" / "disk").mkdir(parents=True, exist_ok=True)
-    listeners = {kind: eventlet.listen(("127.0.0.1", 0)) for kind in KINDS}
-    make_rings(folder, {kind: each.getsockname()[1] for kind, each in listeners.items()})
-    for kind, listener in listeners.items():
+    for kind in ("object", "container", "account"):
+        listener = eventlet.listen(("127.0.0.1", 0))
+        write_ring(folder / f"{kind}.ring.gz", listener.getsockname()[1])
         conf = folder / f"{kind}.conf"
         conf.write_text(BACKEND.format(folder=folder, kind=kind))
-        app = loadapp(str(conf))
-        eventlet.spawn(eventlet.wsgi.server, listener, app, log_output=False)
-    account, name = USER.split(":")
+        eventlet.spawn(eventlet.wsgi.server, listener, loadapp(str(conf)), log_output=False)
     conf = folder / "proxy.conf"
-    conf.write_text(PROXY.format(folder=folder, account=account, name=name, secret=SECRET))
-    front = eventlet.listen(("127.0.0.1", port))
-    eventlet.wsgi.server(front, with_cache(loadapp(str(conf))), log_output=False)
+    conf.write_text(PROXY.format(folder=folder))
+    proxy = with_cache(loadapp(str(conf)))
+    eventlet.wsgi.server(eventlet.listen(("127.0.0.1", port)), proxy, log_output=False)
 
 
 if __name__ == "__main__":
