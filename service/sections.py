@@ -204,7 +204,10 @@ class SpoolSettings(Section):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        if not self.bucket and self.model_fields_set - {"bucket"}:
+        given = any(
+            getattr(self, name) != field.default for name, field in type(self).model_fields.items()
+        )
+        if given and not self.bucket:
             raise ValueError("bucket is missing: it names where in the store")
         if bool(self.access_key) != bool(self.secret_key.get_secret_value()):
             raise ValueError("access_key and secret_key belong together")
