@@ -63,6 +63,14 @@ class S3Server(ServerProcess):
             **others,
         }
 
+    def write_credentials(self, path: Path) -> Path:
+        """As ``spool.credentials_file`` wants it."""
+        path.write_text(
+            f"[default]\naws_access_key_id = {self.access_key}\n"
+            f"aws_secret_access_key = {self.secret_key}\n"
+        )
+        return path
+
     def settings(self, bucket: str, data_dir: Path, **others: Any) -> Settings:
         spool = self.spool(bucket) | others.pop("spool", {})
         return Settings.model_validate({"data_dir": data_dir, "spool": spool, **others})

@@ -55,9 +55,7 @@ def site(
     bucket, port = s3.make_bucket(), _free_port()
     database = postgresql.make_database()
     (folder / "journal.url").write_text(database)
-    (folder / "credentials").write_text(
-        f"[default]\naws_access_key_id = {s3.access_key}\naws_secret_access_key = {s3.secret_key}\n"
-    )
+    credentials = s3.write_credentials(folder / "credentials")
     model = make_small_model(folder / "model")
     with (
         running(RedisServer(folder / "redis")) as redis,
@@ -71,7 +69,7 @@ def site(
                 f'data_dir = "{folder / name / "data"}"\nlog_level = "DEBUG"\n'
                 f'journal.url_file = "{folder / "journal.url"}"\nbroker.url = "{redis.url}"\n'
                 f'spool.bucket = "{bucket}"\nspool.endpoint = "{s3.url}"\nspool.timeout = 2\n'
-                f'spool.credentials_file = "{folder / "credentials"}"\n'
+                f'spool.credentials_file = "{credentials}"\n'
                 f'analysis.model = "{model}"\n'
                 f"ingest.port = {port}\ningest.low_water_bytes = 0\n"
                 "ingest.max_associations_per_second = 1000\n"

@@ -205,10 +205,7 @@ def test_a_store_that_refuses_us_lacks_nothing(
 
 
 def test_credentials_may_come_from_a_file(s3: S3Server, bucket: str, tmp_path: Path) -> None:
-    file = tmp_path / "credentials"
-    file.write_text(
-        f"[default]\naws_access_key_id = {s3.access_key}\naws_secret_access_key = {s3.secret_key}\n"
-    )
+    file = s3.write_credentials(tmp_path / "credentials")
     section = {"access_key": "", "secret_key": "", "credentials_file": file}
     open_spool(s3.settings(bucket, tmp_path, spool=section)).check()
     file.write_text("")
