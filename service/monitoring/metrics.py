@@ -281,9 +281,10 @@ class Metrics:
         )
         self.store_up = Gauge(
             "secondread_store_up",
-            "1 while the spool's S3 store answers, or where there is none",
+            "0 while the spool's S3 store does not answer the keeper",
             registry=self.registry,
         )
+        self.store_up.set(1)
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
