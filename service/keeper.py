@@ -184,6 +184,8 @@ class Keeper:
     def _sweep(self) -> None:
         try:
             self._sweeper.sweep()
+        except StoreError as error:
+            self._store_condition.is_bad(error)
         except OSError as error:
             self._disk_condition.is_bad(error)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.s3_store import S3Store
-from service.spool import Spool, image_name, result_name
+from service.spool import Spool, SpoolFileDamaged, image_name, result_name
 
 _LOOK_SECONDS = 60.0
 _IN_USE_SECONDS = 600.0
@@ -32,7 +32,8 @@ class S3Spool(Spool):
     """root: folder of what arrives, and of the copies; each machine has its own.
 
     cache_bytes: of the copies, unless more are in use. Raises StoreError, an OSError, where the
-    store does not do what it is asked to, and OSError where the disk does not.
+    store does not do what it is asked to, SpoolFileDamaged where it gives back something else, and
+    OSError where the disk does not.
     """
 
     def __init__(self, root: Path, store: S3Store, cache_bytes: int) -> None:
@@ -54,8 +55,12 @@ class S3Spool(Spool):
         return path
 
     def kept_image(self, key: str) -> Path:
-        self._fetch(image_name(key))
-        return super().image_path(key)
+        path = super().image_path(key)
+        try:
+            self._fetch(image_name(key))
+        except SpoolFileDamaged:
+            path.unlink(missing_ok=True)
+        return path
 
     def result_path(self, parcel: str, name: str) -> Path:
         path = super().result_path(parcel, name)

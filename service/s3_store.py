@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from service.config import ConfigurationError
 from service.sections import SpoolSettings
-from service.spool import StoreError
+from service.spool import SpoolFileDamaged, StoreError
 
 _MISSING = "NoSuchKey"
 _UNCHANGED = "304"
@@ -62,7 +62,8 @@ class S3Store:
 
     def get(self, name: str, target: BinaryIO, unless_md5: str = "") -> bool | None:
         """Write an object to a file. False if there is none; None, and nothing is written, where
-        it is still the one of which that MD5 is known. Raises OSError too, of ``target``.
+        it is still the one of which that MD5 is known. Raises SpoolFileDamaged, and OSError too,
+        of ``target``.
         """
         condition = {"IfNoneMatch": f'"{unless_md5}"'} if unless_md5 else {}
         with self._asked("get"):
@@ -82,7 +83,7 @@ class S3Store:
             # Some stores give the name back as Sha256; what others have put there has none.
             told = {key.lower(): value for key, value in found["Metadata"].items()}
             if told.get("sha256", digest.hexdigest()) != digest.hexdigest():
-                raise StoreError("the store gives back what was not put there")
+                raise SpoolFileDamaged("the store gives back what was not put there")
         return True
 
     def written_at(self, name: str) -> datetime:
@@ -125,7 +126,7 @@ class S3Store:
         except (BotoCoreError, HTTPClientError) as error:
             self._failed(operation)
             raise StoreError(f"the store does not answer ({type(error).__name__})") from None
-        except StoreError:
+        except SpoolFileDamaged:
             self._failed(operation)
             raise
 

@@ -38,6 +38,10 @@ class StoreError(OSError):
         return str(self.strerror)
 
 
+class SpoolFileDamaged(OSError):
+    """What is kept is not what was put there."""
+
+
 class Spool:
     """Folders under ``root``: ``incoming/`` (temporary), ``images/ab/KEY.dcm``,
     ``results/ab/PARCEL``.
@@ -63,7 +67,7 @@ class Spool:
         return self.root / image_name(key)
 
     def kept_image(self, key: str) -> Path:
-        """As ``image_path``, and never a copy: for whoever says that it is kept."""
+        """As ``image_path``, and never a copy: for whoever says that it is kept, and whole."""
         return self.image_path(key)
 
     def results_folder(self, parcel: str) -> Path:

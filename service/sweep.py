@@ -112,8 +112,9 @@ class Sweeper:
 def _described(key: str, spool: Spool) -> ReceivedImage:
     """As ingest would have recorded it; ignored as UNREADABLE if it is not what its name says."""
     received_at, path = spool.kept_since(key), spool.kept_image(key)
+    size = path.stat().st_size if path.is_file() else 0
     unreadable = ReceivedImage(
-        key, "", "", "", "", path.stat().st_size, "", received_at, ignored_reason=UNREADABLE
+        key, "", "", "", "", size, "", received_at, ignored_reason=UNREADABLE
     )
     content = content_of(path)
     if content is None:

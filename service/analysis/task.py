@@ -19,7 +19,7 @@ from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
 from service.sections import ReportNotAnalysed
-from service.spool import Spool
+from service.spool import Spool, SpoolFileDamaged
 from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ class WorkerDied(Exception):
 _FAILURES: dict[type[Exception], str] = {
     SpoolFileMissing: (
         "the image's file is missing from the spool: restore it and replay, or send it again"
+    ),
+    SpoolFileDamaged: (
+        "the image's file in the spool is not what was put there: restore it and replay, or send it"
+        " again"
     ),
     WorkerDied: "the worker died in every attempt: look for a lack of memory, then replay",
 }

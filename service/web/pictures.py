@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +16,9 @@ from service.analysis.decode import Decoder
 from service.journal.records import ImageRow, ImageState
 from service.results import PICTURE_FILE
 from service.sections import AnalysisSettings
-from service.spool import Spool, StoreError
+from service.spool import Spool, SpoolFileDamaged, StoreError
 
 _THUMBNAIL = (192, 192)
-_NO_STORE = "the spool's store does not answer"
 
 
 class NoPicture(Exception):
@@ -51,10 +52,8 @@ class Pictures:
 
         Raises DecodeError, or NoPicture where the file is gone.
         """
-        try:
+        with _told():
             path = self._spool.image_path(row.key)
-        except StoreError as error:
-            raise NoPicture(_NO_STORE) from error
         if not path.is_file():
             raise NoPicture("the received file is not in the spool")
         outcome = row.outcome
@@ -64,10 +63,8 @@ class Pictures:
         """The overlay that holds; None if there is none, or it was withdrawn. Raises NoPicture."""
         if row.parcel is None or row.outcome is None or row.outcome.state is ImageState.WITHDRAWN:
             return None
-        try:
+        with _told():
             path = self._spool.result_path(row.parcel, PICTURE_FILE)
-        except StoreError as error:
-            raise NoPicture(_NO_STORE) from error
         return path if path.is_file() else None
 
     def overlay(self, row: ImageRow) -> bytes:
@@ -94,6 +91,17 @@ class Pictures:
             stream = BytesIO()
             picture.convert("RGB").save(stream, "JPEG", quality=85)
         return stream.getvalue()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a spool that lies elsewhere may raise, as people are told."""
+    try:
+        yield
+    except StoreError as error:
+        raise NoPicture("the spool's store does not answer") from error
+    except SpoolFileDamaged as error:
+        raise NoPicture("the file in the spool is damaged") from error
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -18,7 +18,7 @@ from service.journal.journal import Journal, JournalError
 from service.journal.records import AnalysisOutcome, ImageState
 from service.monitoring.metrics import Metrics
 from service.scu import StorageObject, send_objects
-from service.spool import StoreError, result_name
+from service.spool import StoreError, image_name, result_name
 from service.sweep import UNREADABLE, Sweeper
 from tests.ingest.conftest import Ingest, journal, start_ingest  # noqa: F401 fixtures
 from tests.s3.server import S3Server
@@ -101,8 +101,9 @@ def test_a_crash_between_bucket_and_row_is_adopted_by_any_keeper(
     assert send(ingest) == 0xA700
     dying_journal.dead = False
     (name,) = s3.names(bucket)
-    strange = "ab" * 16
-    s3.client.put_object(Bucket=bucket, Key=f"images/ab/{strange}.dcm", Body=b"half a fi")
+    strange = {"ab" * 16: {}, "ac" * 16: {"sha256": "0" * 64}}
+    for key, said in strange.items():
+        s3.client.put_object(Bucket=bucket, Key=image_name(key), Body=b"half a fi", Metadata=said)
     keeper = open_host("b")
     keeper.write_results(PARCEL, [("sr.dcm", b"of a worker that died")])
     settings = s3.settings(bucket, tmp_path, keeper={"sweep_seconds": 256, "sweep_age": 100})
@@ -116,13 +117,13 @@ def test_a_crash_between_bucket_and_row_is_adopted_by_any_keeper(
         outcome: metrics.registry.get_sample_value("secondread_swept_total", {"outcome": outcome})
         for outcome in ("adopted", "unreadable", "removed")
     }
-    assert swept == {"adopted": 1, "unreadable": 1, "removed": 1}
+    assert swept == {"adopted": 1, "unreadable": 2, "removed": 1}
     rows = {row.key: row for row in dying_journal.images()}
     assert rows[Path(name).stem].sop_instance_uid == "1.2.826.0.1.7"
-    assert rows[strange].ignored_reason == UNREADABLE
-    assert len(s3.names(bucket)) == 2
+    assert {rows[key].ignored_reason for key in strange} == {UNREADABLE}
+    assert len(s3.names(bucket)) == 3
     assert send(ingest) == 0, "the scanner's next attempt is the same image"
-    assert len(dying_journal.images()) == 2
+    assert len(dying_journal.images()) == 3
 
 
 def test_committed_is_what_the_store_has_not_what_a_copy_says(

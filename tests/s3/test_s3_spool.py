@@ -16,7 +16,7 @@ import pytest
 from service.config import ConfigurationError
 from service.monitoring.metrics import Metrics
 from service.s3_spool import S3Spool
-from service.spool import StoreError
+from service.spool import SpoolFileDamaged, StoreError
 from service.spool_opening import open_spool
 from tests.s3.server import S3Server
 
@@ -116,8 +116,10 @@ def test_what_was_damaged_in_the_store_is_not_taken(s3: S3Server, bucket: str, o
     here.keep_image(KEY, arrived(here))
     stored = s3.client.get_object(Bucket=bucket, Key=NAME)["Metadata"]
     s3.client.put_object(Bucket=bucket, Key=NAME, Body=b"data sat", Metadata=stored)
-    with pytest.raises(StoreError, match="what was not put there"):
+    with pytest.raises(SpoolFileDamaged):
         there.image_path(KEY)
+    assert here.image_path(KEY).read_bytes() == b"data set", "its copy is what was put there"
+    assert not here.kept_image(KEY).exists()
     assert list(there.root.rglob("*.dcm")) == []
     assert list(there.root.rglob("*.tmp")) == []
 
