@@ -139,7 +139,7 @@ def export(
     journal cannot be used.
     """
     from service.analysis.decode import Decoder
-    from service.spool import Spool
+    from service.spool_opening import open_spool
     from service.truth.export import ExportError
     from service.truth.export import export as write
 
@@ -152,7 +152,7 @@ def export(
             _progress() as progress,
         ):
             task = progress.add_task("writing", total=len(images))
-            spool = Spool(settings.spool_dir)
+            spool = open_spool(settings)
             made = write(images, spool, decoder, folder, lambda: progress.advance(task))
     except ExportError as error:
         _end(str(error))

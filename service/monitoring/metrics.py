@@ -312,6 +312,18 @@ class Metrics:
         self.spool_free_bytes = Gauge(
             "secondread_spool_free_bytes", "Free space of the spool's disk", registry=self.registry
         )
+        self.store_errors = Counter(
+            "secondread_store_errors",
+            "What the spool's S3 store did not do, after all tries (put get list delete check)",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.store_up = Gauge(
+            "secondread_store_up",
+            "0 while the spool's S3 store does not answer the keeper",
+            registry=self.registry,
+        )
+        self.store_up.set(1)
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
@@ -333,6 +345,7 @@ class Metrics:
             (self.commitment_reports, "sent retry failed"),
             (self.audit_messages, "written failed forwarded waiting unreadable"),
             (self.logins, "succeeded failed locked"),
+            (self.store_errors, "put get list delete check"),
             (self.swept, "adopted removed unreadable"),
             (self.truth_messages, "taken unchanged corrected older unknown bad fault"),
             (self.republished, " ".join(Stage)),
