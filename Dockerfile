@@ -27,11 +27,11 @@ RUN groupadd --gid 10001 secondread \
 
 FROM base AS cpu
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[cpu,postgres]'
+    pip install '/src[cpu,postgres,triton]'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 8180 9108 9109 9110 9111 9112
+EXPOSE 2575 11112 8180 9108 9109 9110 9111 9112 9113
 # Asks /healthz of whichever process runs in the container.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=120s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["secondread"]
@@ -46,7 +46,7 @@ RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 8180 9108 9109 9110 9111 9112
+EXPOSE 2575 11112 8180 9108 9109 9110 9111 9112 9113
 # Asks /healthz of whichever process runs in the container.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=120s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["secondread"]

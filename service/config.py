@@ -216,9 +216,12 @@ class Settings(BaseSettings):
         files.append(self.ingest.tls.key if self.ingest.tls else None)
         files += [peer.commitment_tls.key for peer in self.ingest.peers if peer.commitment_tls]
         files.append(self.probe.tls.key if self.probe.tls else None)
+        triton = self.analysis.triton
+        files.append(triton.tls.key if triton and triton.tls else None)
         if self.audit.syslog is not None:
             files.append(self.audit.syslog.tls.key)
         files.append(self.accounts_file)
+        files.append(self.truth.tls.key if self.truth.tls else None)
         files.append(self.web.tls.key if self.web.tls else None)
         files.append(self.web.oidc.client_secret_file if self.web.oidc else None)
         for destination in self.destinations:

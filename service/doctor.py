@@ -126,9 +126,11 @@ def _model(settings: Settings) -> Finding:
     try:
         package = ModelStore(settings).active()
         with closing(Scorer(package, settings.analysis)) as scorer:
-            provider = scorer.provider
+            provider, wrong = scorer.provider, scorer.what_is_wrong()
     except (ModelPackageError, InferenceError) as error:
         return Finding("model", False, str(error), "")
+    if wrong is not None:
+        return Finding("model", False, wrong, "is it running, is analysis.triton.url right?")
     manifest = package.manifest
     words = (
         f"{manifest.name} {manifest.version}, digest {manifest.sha256[:12]}…, on {provider},"

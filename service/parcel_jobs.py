@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from service.backoff import spread_wait
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.queue.publisher import BrokerUnavailable
 from service.results import InvalidObject
 from service.sections import RetrySettings
@@ -17,8 +18,11 @@ def after_fault(
     """What to record of a try that failed: in words, and seconds until the next; None gives up.
 
     words: for an error that does not speak to the operator itself.
-    An invalid object would be so again: it is given up at once, and counted.
+    An invalid object would be so again: it is given up at once, and counted. An outage is waited
+    out, however long it is.
     """
+    if isinstance(error, Outage):
+        return str(error), spread_wait(1, retry)
     if isinstance(error, InvalidObject):
         metrics.invalid_objects.inc()
         return str(error), None

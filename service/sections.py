@@ -6,15 +6,36 @@ import base64
 import binascii
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from service.destination import AeTitle, ClientTls, PlainUrl, Port, Seconds, Section
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 _PUBLIC_KEY_BYTES = 32
 """Of Ed25519."""
+
+
+class TritonSettings(Section):
+    """A Triton Inference Server that runs the model, in place of the worker. Needs the extra
+    ``triton``.
+
+    url: ``grpc://HOST:PORT``, or ``grpcs://HOST:PORT`` with ``tls``.
+    timeout: seconds for the answer to one request.
+    """
+
+    url: Annotated[str, StringConstraints(pattern=r"^grpcs?://([^\s/@:]+|\[[0-9a-fA-F:]+\]):\d+$")]
+    tls: ClientTls | None = None
+    timeout: Seconds = 60
+
+    @model_validator(mode="after")
+    def _tls_as_the_url_says(self) -> Self:
+        if self.url.startswith("grpcs:") != (self.tls is not None):
+            raise ValueError("a grpcs url needs tls, and a grpc url has none")
+        if self.tls is not None and not self.tls.check_host_name:
+            raise ValueError("tls.check_host_name: with gRPC the host name is always checked")
+        return self
 
 
 class AnalysisSettings(Section):
@@ -44,6 +65,8 @@ class AnalysisSettings(Section):
     coloured_share: above this share of coloured pixels in the box the image is not analysed.
     unlike_training: what becomes of an image that the model's gate does not know: its score is
         flagged, or it counts as not analysed.
+    triton: if it is there, a server runs the model; ``providers``, ``threads`` and what else is of
+        ONNX Runtime is then the server's business.
     """
 
     model: Path = REFERENCE_MODEL
@@ -73,6 +96,7 @@ class AnalysisSettings(Section):
     decode_megabytes: int = Field(default=4096, ge=256)
     coloured_share: float = Field(default=0.005, ge=0, le=1)
     unlike_training: Literal["flag", "refuse"] = "flag"
+    triton: TritonSettings | None = None
 
     @field_validator("trusted_keys")
     @classmethod
@@ -195,6 +219,7 @@ class MonitoringSettings(Section):
     delivery_port: int = Field(default=9110, ge=0, le=65535)
     keeper_port: int = Field(default=9111, ge=0, le=65535)
     web_port: int = Field(default=9112, ge=0, le=65535)
+    truth_port: int = Field(default=9113, ge=0, le=65535)
     silent_seconds: Seconds = 60
 
 

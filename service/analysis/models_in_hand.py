@@ -92,6 +92,11 @@ class ModelsInHand:
         with self._models.use(self._model_of(job)) as analyser:
             yield analyser
 
+    def what_is_wrong(self) -> str | None:
+        """Why new studies cannot be analysed now, in one line; None while all is well."""
+        active = self._choice.active
+        return self._models.all()[active].what_is_wrong()
+
     def look(self) -> None:
         """Take up what has changed in the store; close what is not needed."""
         version = self._store.version()

@@ -20,6 +20,7 @@ from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Pa
 from service.log import fault
 from service.monitoring.drift import ScannerModels
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
 from service.sections import ReportNotAnalysed
@@ -152,7 +153,7 @@ class AnalysisTask:
         words = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
         text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
         log.error("%s attempt %d: %s", job.key, job.attempt, text)
-        self._journal.record_analysis_failure(job, text, wait)
+        self._journal.record_analysis_failure(job, text, wait, counts=not isinstance(error, Outage))
         if wait is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 

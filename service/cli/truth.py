@@ -59,9 +59,13 @@ def import_table(
     Each row is kept by itself, so that the file can be read again. Exit code 0 if every row is
     known now, 1 if one cannot be taken, 2 if file, configuration or journal cannot be used.
     """
+    from service.audit.trail import AuditTrail
+    from service.monitoring.metrics import Metrics
     from service.truth.table import TableError, read_table
+    from service.truth.taking import take
 
-    with _journal(config) as (_, journal):
+    with _journal(config) as (settings, journal):
+        trail = AuditTrail(settings.audit_dir, Metrics())
         try:
             rows = list(read_table(file, _login(), datetime.now(UTC).date()))
         except (TableError, OSError) as error:
@@ -73,7 +77,7 @@ def import_table(
                 if row.truth is None:
                     told.append((row.line, "bad", row.reason))
                 else:
-                    taken = journal.record_truth(row.truth, replace=replace)
+                    taken = take(journal, trail, row.truth, replace=replace)
                     told.append((row.line, taken.value, _WORDS.get(taken, "")))
     counts = Counter({**dict.fromkeys([*map(str, Taken), "bad"], 0)})
     counts.update(outcome for _, outcome, _ in told)
@@ -171,13 +175,10 @@ def listen(config: ConfigFile = None) -> None:
 
     Exit code 2 if the configuration cannot be used, 1 if the journal cannot.
     """
-    from service.log import set_up_logging
+    from service.cli.processes import process_settings
     from service.truth import process
 
-    settings = load_settings(config)
-    set_up_logging("truth", settings.log_level)
-    os.umask(0o077)
-    process.run(settings)
+    process.run(process_settings(config, "truth"))
 
 
 def _as_json(by: By, version: str, group: str, level: str, found: Figures) -> dict[str, object]:

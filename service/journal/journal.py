@@ -212,12 +212,15 @@ class Journal:
             )
         )
 
-    def record_analysis_failure(self, job: AnalysisJob, error: str, retry_in: float | None) -> None:
+    def record_analysis_failure(
+        self, job: AnalysisJob, error: str, retry_in: float | None, *, counts: bool = True
+    ) -> None:
         """Our fault: try again in ``retry_in`` seconds, or FAILED if that is None.
 
-        ``error`` holds the exception's class and our own words, never the data."""
+        ``error`` holds the exception's class and our own words, never the data.
+        counts: False takes the attempt back."""
         with self._database.writing() as connection:
-            analyses.record_failure(connection, job, error, retry_in, self._clock())
+            analyses.record_failure(connection, job, error, retry_in, self._clock(), counts)
 
     def choose_model(
         self, study_instance_uid: str, package_sha256: str, instead_of: str | None = None

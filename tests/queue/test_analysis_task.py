@@ -26,6 +26,7 @@ from service.journal.records import (
     ReceivedImage,
 )
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.queue.publisher import BrokerUnavailable
 from service.results import InvalidObject
 from service.sections import KeeperSettings, ReportNotAnalysed, ResultSettings, RetrySettings
@@ -234,6 +235,24 @@ def test_a_retry_after_the_fault_has_gone_succeeds(house: House) -> None:
     task = house.task(analyser)
     task.run(house.key)
     house.clock.let_pass(61)
+    analyser.answer = SCORED
+    task.run(house.key)
+    assert house.row.state is ImageState.ANALYSED
+
+
+def test_an_outage_is_waited_out_and_no_try_of_it_counts(house: House) -> None:
+    analyser = CannedAnalyser(Outage("the server is away"))
+    task = house.task(analyser)
+    for tried in range(1, 9):
+        task.run(house.key)
+        assert analyser.asked == tried
+        assert (house.row.state, house.row.attempts) == (ImageState.RECEIVED, 0)
+        assert house.row.last_error == "the server is away"
+        house.clock.let_pass(31)
+    analyser.answer = RuntimeError()
+    task.run(house.key)
+    assert house.row.attempts == 1
+    house.clock.let_pass(31)
     analyser.answer = SCORED
     task.run(house.key)
     assert house.row.state is ImageState.ANALYSED
