@@ -42,14 +42,20 @@ _SHORTEST_PREFIX = 4
 
 @dataclass(frozen=True)
 class Installed:
-    """sha256: of the package. signed_by: public key, None if it is unsigned."""
+    """sha256: of the package. signed_by: public key, None if it is unsigned.
+
+    problem: why manifest or signature cannot be read; None if they can.
+    """
 
     sha256: str
-    manifest: Manifest
+    manifest: Manifest | None
     signed_by: str | None
+    problem: str | None = None
 
     @property
     def name(self) -> str:
+        if self.manifest is None:
+            return "damaged"
         return f"{self.manifest.name}@{self.manifest.version}"
 
 
@@ -150,23 +156,18 @@ class ModelStore:
         return package_sha256(self._configured)
 
     def with_model_file(self, model_sha256: str) -> str | None:
-        """An installed package by the digest of its ``model.onnx``. Raises ModelPackageError."""
+        """An installed package by the digest of its ``model.onnx``."""
         for each in self.installed():
-            if each.manifest.sha256 == model_sha256:
+            if each.manifest is not None and each.manifest.sha256 == model_sha256:
                 return each.sha256
         return None
 
     def installed(self) -> list[Installed]:
-        """By name and version. Packages that are damaged are told by ``package``, not here.
-
-        Raises ModelPackageError if a manifest or a signature cannot be read.
-        """
-        found = []
-        if self.folder.is_dir():
-            for folder in self.folder.iterdir():
-                if folder.is_dir() and not folder.name.startswith("."):
-                    signer = require_signature(folder, folder.name, ())
-                    found.append(Installed(folder.name, read_manifest(folder), signer))
+        """By name and version. Only ``package`` compares the files with the digest."""
+        folders = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [
+            _look_into(each) for each in folders if each.is_dir() and not each.name.startswith(".")
+        ]
         return sorted(found, key=lambda each: (each.name, each.sha256))
 
     def find(self, name: str) -> Installed:
@@ -312,6 +313,14 @@ class ModelStore:
             hand_over([self.folder, lock], self.folder.parent)
             fcntl.flock(turn, fcntl.LOCK_EX)
             yield
+
+
+def _look_into(folder: Path) -> Installed:
+    try:
+        manifest, signer = read_manifest(folder), require_signature(folder, folder.name, ())
+    except ModelPackageError as error:
+        return Installed(folder.name, None, None, str(error))
+    return Installed(folder.name, manifest, signer)
 
 
 def _copy_durably(source: Path, target: Path) -> None:

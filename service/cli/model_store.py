@@ -48,7 +48,7 @@ def install(
         installed = store.install(folder, check)
         signer = f"signed by {installed.signed_by}"
         if as_json:
-            typer.echo(json.dumps({**_told(installed), "checks": checks, "problem": None}))
+            typer.echo(json.dumps({**_told(installed), "checks": checks}))
         else:
             typer.echo(signer if installed.signed_by else "unsigned")
             typer.echo(f"installed {installed.name}, sha256 {installed.sha256}")
@@ -57,6 +57,7 @@ def install(
 def list_(as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show which models are installed, and which one is used for what."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     with _store(config, as_json) as (store, settings):
@@ -67,7 +68,7 @@ def list_(as_json: AsJson = False, config: ConfigFile = None) -> None:
             return
         table = Table("model", "sha256", "signed by", "used as", title_justify="left")
         for each in installed:
-            signer = each.signed_by or "nobody"
+            signer = escape(each.problem or each.signed_by or "nobody")
             table.add_row(each.name, each.sha256[:12], signer, ", ".join(_uses(state, each)))
         Console().print(table)
         if state.active is None:
@@ -199,10 +200,11 @@ def _end(settings: Settings, state: State, done: str, as_json: bool) -> None:
 
 def _told(installed: Installed) -> dict[str, Any]:
     return {
-        "name": installed.manifest.name,
-        "version": installed.manifest.version,
+        "name": installed.manifest and installed.manifest.name,
+        "version": installed.manifest and installed.manifest.version,
         "sha256": installed.sha256,
         "signed_by": installed.signed_by,
+        "problem": installed.problem,
     }
 
 
