@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import grpc
 import numpy as np
@@ -41,7 +42,11 @@ _CALL_AGAIN = frozenset(
 
 
 class TritonAway(InferenceError, Outage):
-    """The server does not answer, or does not run the model of the package."""
+    """The server does not answer, or has not shown that it runs the model of the package."""
+
+
+class TritonRefused(InferenceError, Outage):
+    """The server runs another model, or in another way than is wanted: no image is to blame."""
 
 
 class TritonRunner:
@@ -52,8 +57,8 @@ class TritonRunner:
     with what ``model.onnx`` answers here. A connection that is lost is made anew by a thread of
     this object, and must show it anew. A server that is away at the start is waited for.
 
-    Raises InferenceError if the server answers and runs another model, or in another way than
-    the settings want it.
+    Raises TritonRefused if the server answers and runs another model, or in another way than the
+    settings want it; InferenceError for TLS files that cannot be used.
     """
 
     provider = "Triton"
@@ -69,7 +74,6 @@ class TritonRunner:
         self._known: NDArray[np.float32] = (
             np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
         )
-        self._expected = self._answers_here()
         self._changed = threading.Condition()
         self._connection: Connection | None = None
         self._wrong: str | None = "not connected to Triton yet"
@@ -141,7 +145,7 @@ class TritonRunner:
                 self._changed.wait_for(lambda: self._closed, wait)
 
     def _connect(self) -> None:
-        """Raises TritonAway, or InferenceError if another model runs there."""
+        """Raises TritonAway, TritonRefused, or InferenceError."""
         connection = Connection(self._triton, model_name(self._package.manifest), self._outputs)
         try:
             self._require_the_model(connection)
@@ -184,41 +188,42 @@ class TritonRunner:
         return f"Triton at {self._triton.url} does not answer as it should ({name})"
 
     def _require_the_model(self, connection: Connection) -> None:
-        """Raises InferenceError, or grpc.RpcError."""
+        """Raises TritonRefused, grpc.RpcError, or InferenceError for an answer that does not fit."""
         manifest, name, url = self._package.manifest, connection.name, self._triton.url
         try:
             config = connection.config()
         except grpc.RpcError as error:
             if status_of(error) is not grpc.StatusCode.NOT_FOUND:
                 raise
-            raise InferenceError(
+            raise TritonRefused(
                 f"Triton at {url} has no model {name}: write it into its model repository with "
                 "`secondread model triton`"
             ) from None
         found = config.parameters[SHA256].string_value if SHA256 in config.parameters else "none"
         if found != manifest.sha256:
-            raise InferenceError(
+            raise TritonRefused(
                 f"Triton at {url} runs another model as {name}: its sha256 is {found}, the "
                 f"package's {manifest.sha256}; write it anew with `secondread model triton`"
             )
         if config.max_batch_size < self._settings.batch:
-            raise InferenceError(
+            raise TritonRefused(
                 f"Triton at {url} takes {config.max_batch_size} images of {name} at a time, fewer "
                 "than analysis.batch: write it anew with `secondread model triton --batch`"
             )
         kinds = {str(group.Kind.Name(group.kind)) for group in config.instance_group}
         if self._settings.require_gpu and _KIND_GPU not in kinds:
-            raise InferenceError(
+            raise TritonRefused(
                 f"analysis.require_gpu is set, but Triton at {url} runs {name} on the CPU"
             )
         difference = _difference(connection.infer(self._known), self._expected)
         if difference:
-            raise InferenceError(
+            raise TritonRefused(
                 f"Triton at {url} answers a known input otherwise than the package's model "
                 f"({difference}): its {name} is not that model, or computes too coarsely"
             )
 
-    def _answers_here(self) -> Answers:
+    @cached_property
+    def _expected(self) -> Answers:
         """Of the package's own file to the known input, on this machine's CPU."""
         settings = self._settings.model_copy(update={"providers": ("CPUExecutionProvider",)})
         session = make_session(self._package, settings)

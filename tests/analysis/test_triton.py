@@ -31,6 +31,7 @@ from service.destination import ClientTls
 from service.doctor import examine
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.queue.process import Tools
 from service.queue.publisher import Publisher
 from service.sections import REFERENCE_MODEL, AnalysisSettings, TritonSettings
@@ -205,8 +206,10 @@ def test_a_frozen_server_is_an_outage(
 
 
 def test_a_server_without_the_model_is_refused(server: Triton, package: ModelPackage) -> None:
-    with pytest.raises(InferenceError, match=f"has no model {model_name(package.manifest)}"):
+    words = f"has no model {model_name(package.manifest)}"
+    with pytest.raises(InferenceError, match=words) as refused:
         Scorer(package, by(server, package))
+    assert isinstance(refused.value, Outage), "a late image of a study that began with it waits"
 
 
 def test_a_server_that_tells_another_digest_is_refused(
