@@ -185,6 +185,24 @@ def test_data_outlives_the_release_and_is_shared() -> None:
         assert volumes["data"]["persistentVolumeClaim"]["claimName"] == "secondread-data"
 
 
+def test_every_process_reaches_the_bucket_and_copies_onto_its_own_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for workload in of_kind("gpu", "Deployment").values():
+        volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
+        mounts = {each["name"]: each["mountPath"] for each in container(workload)["volumeMounts"]}
+        assert "emptyDir" in volumes["cache"]
+        assert mounts["cache"] == f"{mounts['data']}/cache", "data_dir/cache"
+        for variable in container(workload)["env"]:
+            if variable["name"].startswith("SECONDREAD_SPOOL__"):
+                monkeypatch.setenv(variable["name"], variable["value"])
+        spool = load_settings().spool
+        assert (spool.bucket, str(spool.endpoint)) == ("secondread", "https://s3.example.org/")
+        assert str(spool.credentials_file) == f"{mounts['spool']}/credentials"
+    for workload in of_kind("cpu", "Deployment").values():
+        assert "SPOOL" not in str(workload)
+
+
 def test_its_alerts_are_ours() -> None:
     ours = (REPOSITORY / "deploy" / "prometheus" / "alerts.yml").read_bytes()
     assert (CHART / "files" / "alerts.yml").read_bytes() == ours
