@@ -22,6 +22,7 @@ from service.monitoring.server import serve
 from service.probe import Probe
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
+from service.shadow.watch import ShadowWatch
 from service.spool import Spool, StoreError
 from service.spool_opening import open_spool
 from service.sweep import Sweeper
@@ -88,6 +89,7 @@ class Keeper:
         point = settings.analysis.operating_point
         self._drift = DriftWatch(store, journal, metrics, seconds)
         self._truth = TruthWatch(store, point, journal, metrics, seconds)
+        self._shadow = ShadowWatch(journal, metrics, seconds)
         self._looked_at = float("-inf")
 
     def what_is_wrong(self) -> str | None:
@@ -164,6 +166,7 @@ class Keeper:
         self._journal.gather_counts()
         self._drift.look()
         self._truth.look()
+        self._shadow.look()
         counts = self._journal.counts()
         self._measured_at = time.monotonic()
         for state in ImageState:

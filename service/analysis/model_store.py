@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from service.analysis.model_package import (
+    MODEL_FILE,
     Manifest,
     ModelPackage,
     ModelPackageError,
@@ -236,7 +237,7 @@ class ModelStore:
             return state
 
     def activate(self, sha256: str) -> State:
-        """For new studies from now on. A canary of the same model ends. Raises ModelPackageError
+        """For new studies from now on. A canary or shadow that is it ends. Raises ModelPackageError
         if the package cannot be used, or lacks the configured operating point."""
         self.package(sha256).manifest.threshold_of(self._operating_point)
         return self.change(lambda state: with_active(state, sha256))
@@ -251,6 +252,19 @@ class ModelStore:
             return with_active(state, state.previous)
 
         return self.change(back)
+
+    def set_shadow(self, sha256: str | None) -> State:
+        """It scores from now on, or none does. Raises ModelPackageError if the package cannot be
+        used, lacks the configured operating point, or is the active model itself."""
+        if sha256 is not None:
+            manifest = self.package(sha256).manifest
+            manifest.threshold_of(self._operating_point)
+            if manifest.sha256 == read_manifest(self.active_folder()).sha256:
+                raise ModelPackageError(
+                    f"{manifest.name} {manifest.version} has the active model's {MODEL_FILE}: its "
+                    "scores are the same"
+                )
+        return self.change(lambda state: state.model_copy(update={"shadow": sha256}))
 
     def begin_canary(self, sha256: str, share: float, scanners: Sequence[str]) -> State:
         """In place of the one before. share: 0–1. scanners: calling AE titles.

@@ -1,4 +1,4 @@
-"""``secondread model install``, ``list``, ``activate``, ``rollback``, ``canary``, ``remove``."""
+"""``secondread model``: what is in the model store, and which model is used for what."""
 
 from __future__ import annotations
 
@@ -157,7 +157,30 @@ def remove(name: ModelName, as_json: AsJson = False, config: ConfigFile = None) 
             typer.echo(f"removed {model.name}, sha256 {model.sha256}")
 
 
-COMMANDS = (install, list_, activate, rollback, canary, remove)
+def shadow(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="name@version, or the first digits of its sha256."),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="No model scores silently any more.")] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Let an installed model score new images silently, when nothing else is to be done; nobody is
+    told what it says but by `model compare`.
+
+    Exit code 0, 1 if it is refused, 2 if the configuration cannot be used.
+    """
+    if (name is None) is not off:
+        raise typer.BadParameter("name a model, or --off")
+    with _store(config, as_json) as (store, settings):
+        model = store.find(name) if name else None
+        state = store.set_shadow(model.sha256 if model else None)
+        done = f"shadow is {model.name} {model.sha256}" if model else "shadow is off"
+        _end(settings, state, done, as_json)
+
+
+COMMANDS = (install, list_, activate, rollback, canary, shadow, remove)
 
 
 @contextmanager
@@ -195,7 +218,7 @@ def _end(settings: Settings, state: State, done: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**_told_state(state), "problem": None}))
     else:
-        typer.echo(f"{done}: workers use it for new studies within seconds")
+        typer.echo(f"{done}: workers follow within seconds")
 
 
 def _told(installed: Installed) -> dict[str, Any]:

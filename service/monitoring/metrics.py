@@ -185,6 +185,30 @@ class Metrics:
             ["server"],
             registry=self.registry,
         )
+        self.shadow_model = Gauge(
+            "secondread_shadow_model",
+            "1 for the model that scores silently, and the execution provider that runs it",
+            ["name", "version", "sha256", "provider"],
+            registry=self.registry,
+        )
+        self.shadow_images = Counter(
+            "secondread_shadow_images",
+            "Images that it has looked at (scored, not_analysable, failed)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.shadow_agreement = Gauge(
+            "secondread_shadow_agreement",
+            "Share of the last two weeks' images of which it decides as the result does",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.shadow_compared_images = Gauge(
+            "secondread_shadow_compared_images",
+            "How many these images are",
+            ["model_version"],
+            registry=self.registry,
+        )
         self.model_refused = Gauge(
             "secondread_model_refused",
             "1 while an activated model or canary cannot be loaded, and the one before goes on",
@@ -347,6 +371,7 @@ class Metrics:
             (self.logins, "succeeded failed locked"),
             (self.store_errors, "put get list delete check"),
             (self.swept, "adopted removed unreadable"),
+            (self.shadow_images, "scored not_analysable failed"),
             (self.truth_messages, "taken unchanged corrected older unknown bad fault"),
             (self.republished, " ".join(Stage)),
         )

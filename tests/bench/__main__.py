@@ -15,7 +15,7 @@ from tests.bench.figure import Figure
 
 PARTS = (
     *("startup", "ingest", "spool", "decode", "results", "road"),
-    *("inference", "workers", "delivery", "growth", "load"),
+    *("inference", "workers", "shadow", "delivery", "growth", "load"),
 )
 """Each is a module here whose ``measure(scratch, quick)`` returns its figures."""
 
