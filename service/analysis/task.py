@@ -14,7 +14,7 @@ from service.analysis.model_package import ModelPackageError
 from service.analysis.models_in_hand import AskedModelMissing
 from service.config import Settings
 from service.destination import ObjectKind
-from service.journal.journal import Journal
+from service.journal.journal import Journal, JournalError
 from service.journal.lease import keep_alive
 from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.log import fault
@@ -104,6 +104,8 @@ class AnalysisTask:
         ):
             try:
                 analysis = self._analyse(job)
+            except JournalError:
+                raise
             except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
                 self._tracer.span(key, "analysis", began, {"attempt": job.attempt}, good=False)
                 self._record_failure(job, error)
