@@ -27,7 +27,7 @@ RUN groupadd --gid 10001 secondread \
 
 FROM base AS cpu
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[cpu,postgres,triton]'
+    pip install '/src[cpu,postgres,s3,triton]'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
@@ -42,7 +42,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SECONDREAD_ANALYSIS__REQUIRE_GPU=true
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[gpu,postgres]' 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'
+    pip install '/src[gpu,postgres,s3]' 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread

@@ -37,7 +37,7 @@ debian-packages:
 
 $(TESTING)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(TESTING)
-	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,trace,triton,model,docs,dev]'
+	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,s3,trace,triton,model,docs,dev]'
 	@touch $@
 
 develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) $(TRITON)/$(TRITON_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer, Triton

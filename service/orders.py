@@ -14,7 +14,8 @@ from service.journal.journal import Journal
 from service.journal.records import ImageRow, ImageState, LesionLink
 from service.journal.states import REANALYSIS_ASKED
 from service.results import InvalidObject, parcels_for
-from service.spool import Spool
+from service.spool import StoreError
+from service.spool_opening import open_spool
 from service.withdrawal import NothingToWithdraw, Withdrawal
 
 
@@ -110,10 +111,10 @@ class Orders:
         """
         if not words.strip():
             raise NotDone("say why")
-        spool = Spool(self._settings.spool_dir)
+        spool = open_spool(self._settings)
         try:
             Withdrawal(self._settings, spool, self._journal).withdraw(row, reason, words.strip())
-        except (NothingToWithdraw, InvalidObject) as error:
+        except (NothingToWithdraw, InvalidObject, StoreError) as error:
             raise NotDone(f"not withdrawn: {error}") from error
         self._record(row, "withdraw")
 

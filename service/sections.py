@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from service.destination import AeTitle, ClientTls, PlainUrl, Port, Seconds, Section
 
@@ -221,6 +221,45 @@ class MonitoringSettings(Section):
     web_port: int = Field(default=9112, ge=0, le=65535)
     truth_port: int = Field(default=9113, ge=0, le=65535)
     silent_seconds: Seconds = 60
+
+
+class SpoolSettings(Section):
+    """Where received files and results are kept: without a bucket in ``spool/`` in ``data_dir``.
+
+    bucket: in a store that speaks S3, which ``data_dir`` then only holds copies of. Needs the extra
+        ``s3``.
+    prefix: of the objects' names, where the bucket is not ours alone.
+    endpoint: URL of the store; without it, Amazon's of the ``region``.
+    access_key, secret_key: who we are. credentials_file: the same from a file as the AWS CLI has
+        it, ``[default]``. Without any, botocore looks for a role of the machine or of the pod.
+    ca_file: PEM of the authorities that may have signed the store's certificate.
+    timeout: seconds for a connection, and for each answer; there are three tries.
+    cache_bytes: of copies on this machine.
+    """
+
+    bucket: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_./-]*$")
+    endpoint: PlainUrl | None = None
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+    credentials_file: Path | None = None
+    ca_file: Path | None = None
+    timeout: Seconds = 10
+    cache_bytes: int = Field(default=10 << 30, ge=0)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        given = any(
+            getattr(self, name) != field.default for name, field in type(self).model_fields.items()
+        )
+        if given and not self.bucket:
+            raise ValueError("bucket is missing: it names where in the store")
+        if bool(self.access_key) != bool(self.secret_key.get_secret_value()):
+            raise ValueError("access_key and secret_key belong together")
+        if self.access_key and self.credentials_file is not None:
+            raise ValueError("give access_key or credentials_file, not both")
+        return self
 
 
 class TracingSettings(Section):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.decode_error import DecodeError
-
-
-class _ChildDied(Exception):
-    """The child ended before it answered."""
+from service.exchange import ChildDied, at_most, end, exchange
 
 
 class Decoder:
@@ -81,8 +76,8 @@ class Decoder:
                     self._stop()
                     child = self._child = self._start()
                 try:
-                    answer, pixels = _exchange(child, line, time.monotonic() + self._seconds)
-                except _ChildDied:
+                    answer, pixels = exchange(child, line, at_most(self._seconds))
+                except ChildDied:
                     self._stop()
                     continue
                 except TimeoutError:
@@ -111,49 +106,5 @@ class Decoder:
 
     def _stop(self) -> None:
         child, self._child = self._child, None
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def _exchange(
-    child: subprocess.Popen[bytes], line: bytes, deadline: float
-) -> tuple[dict[str, Any], bytearray]:
-    """Send a request, return the answer and its raw bytes. Raises _ChildDied, TimeoutError."""
-    if child.stdin is None or child.stdout is None:
-        raise _ChildDied
-    try:
-        child.stdin.write(line)
-    except BrokenPipeError:
-        raise _ChildDied from None
-    descriptor = child.stdout.fileno()
-    received = bytearray()
-    while b"\n" not in received:
-        received += _read(descriptor, 4096, deadline)
-    head, _, rest = received.partition(b"\n")
-    answer: dict[str, Any] = json.loads(head)
-    pixels = bytearray(answer.get("bytes", 0))
-    view = memoryview(pixels)
-    view[: len(rest)] = rest
-    filled = len(rest)
-    while filled < len(pixels):
-        piece = _read(descriptor, len(pixels) - filled, deadline)
-        view[filled : filled + len(piece)] = piece
-        filled += len(piece)
-    return answer, pixels
-
-
-def _read(descriptor: int, most: int, deadline: float) -> bytes:
-    """At least one byte, at most ``most``."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-        raise TimeoutError
-    piece = os.read(descriptor, min(most, 1 << 20))
-    if not piece:
-        raise _ChildDied
-    return piece
+        if child is not None:
+            end(child)

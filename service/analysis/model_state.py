@@ -32,7 +32,7 @@ class State(BaseModel):
 
     active: for new studies; None: that of ``analysis.model``. previous: what was active before.
     activated_at: since when.
-    shadow: scores silently beside the active one.
+    shadow: scores silently beside them, see ``service.shadow``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ class State(BaseModel):
 
 
 def with_active(state: State, sha256: str | None) -> State:
-    """Active from now on; a canary of the same model ends."""
+    """Active from now on; a canary or a shadow that is the same model ends."""
     if sha256 == state.active:
         return state
     canary = None if state.canary and state.canary.model == sha256 else state.canary
@@ -56,5 +56,6 @@ def with_active(state: State, sha256: str | None) -> State:
             "previous": state.active,
             "activated_at": datetime.now(UTC),
             "canary": canary,
+            "shadow": None if state.shadow == sha256 else state.shadow,
         }
     )

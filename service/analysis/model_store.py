@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from service.analysis.model_package import (
+    MODEL_FILE,
     Manifest,
     ModelPackage,
     ModelPackageError,
@@ -42,14 +43,20 @@ _SHORTEST_PREFIX = 4
 
 @dataclass(frozen=True)
 class Installed:
-    """sha256: of the package. signed_by: public key, None if it is unsigned."""
+    """sha256: of the package. signed_by: public key, None if it is unsigned.
+
+    problem: why manifest or signature cannot be read; None if they can.
+    """
 
     sha256: str
-    manifest: Manifest
+    manifest: Manifest | None
     signed_by: str | None
+    problem: str | None = None
 
     @property
     def name(self) -> str:
+        if self.manifest is None:
+            return "damaged"
         return f"{self.manifest.name}@{self.manifest.version}"
 
 
@@ -150,23 +157,18 @@ class ModelStore:
         return package_sha256(self._configured)
 
     def with_model_file(self, model_sha256: str) -> str | None:
-        """An installed package by the digest of its ``model.onnx``. Raises ModelPackageError."""
+        """An installed package by the digest of its ``model.onnx``."""
         for each in self.installed():
-            if each.manifest.sha256 == model_sha256:
+            if each.manifest is not None and each.manifest.sha256 == model_sha256:
                 return each.sha256
         return None
 
     def installed(self) -> list[Installed]:
-        """By name and version. Packages that are damaged are told by ``package``, not here.
-
-        Raises ModelPackageError if a manifest or a signature cannot be read.
-        """
-        found = []
-        if self.folder.is_dir():
-            for folder in self.folder.iterdir():
-                if folder.is_dir() and not folder.name.startswith("."):
-                    signer = require_signature(folder, folder.name, ())
-                    found.append(Installed(folder.name, read_manifest(folder), signer))
+        """By name and version. Only ``package`` compares the files with the digest."""
+        folders = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [
+            _look_into(each) for each in folders if each.is_dir() and not each.name.startswith(".")
+        ]
         return sorted(found, key=lambda each: (each.name, each.sha256))
 
     def find(self, name: str) -> Installed:
@@ -235,7 +237,7 @@ class ModelStore:
             return state
 
     def activate(self, sha256: str) -> State:
-        """For new studies from now on. A canary of the same model ends. Raises ModelPackageError
+        """For new studies from now on. A canary or shadow that is it ends. Raises ModelPackageError
         if the package cannot be used, or lacks the configured operating point."""
         self.package(sha256).manifest.threshold_of(self._operating_point)
         return self.change(lambda state: with_active(state, sha256))
@@ -250,6 +252,19 @@ class ModelStore:
             return with_active(state, state.previous)
 
         return self.change(back)
+
+    def set_shadow(self, sha256: str | None) -> State:
+        """It scores from now on, or none does. Raises ModelPackageError if the package cannot be
+        used, lacks the configured operating point, or is the active model itself."""
+        if sha256 is not None:
+            manifest = self.package(sha256).manifest
+            manifest.threshold_of(self._operating_point)
+            if manifest.sha256 == read_manifest(self.active_folder()).sha256:
+                raise ModelPackageError(
+                    f"{manifest.name} {manifest.version} has the active model's {MODEL_FILE}: its "
+                    "scores are the same"
+                )
+        return self.change(lambda state: state.model_copy(update={"shadow": sha256}))
 
     def begin_canary(self, sha256: str, share: float, scanners: Sequence[str]) -> State:
         """In place of the one before. share: 0–1. scanners: calling AE titles.
@@ -312,6 +327,14 @@ class ModelStore:
             hand_over([self.folder, lock], self.folder.parent)
             fcntl.flock(turn, fcntl.LOCK_EX)
             yield
+
+
+def _look_into(folder: Path) -> Installed:
+    try:
+        manifest, signer = read_manifest(folder), require_signature(folder, folder.name, ())
+    except ModelPackageError as error:
+        return Installed(folder.name, None, None, str(error))
+    return Installed(folder.name, manifest, signer)
 
 
 def _copy_durably(source: Path, target: Path) -> None:

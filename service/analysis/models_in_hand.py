@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from service.analysis.analyser import Analyser
@@ -26,6 +26,9 @@ _AGAIN_SECONDS = 30.0
 """After which a model that could not be loaded is tried again."""
 _IDLE_SECONDS = 300.0
 """For which a model stays that only studies which have begun still get."""
+_PATIENCE_SECONDS = 90.0
+"""NFS looks at a folder anew after 60 seconds at the latest, unless told otherwise."""
+_WAIT_SECONDS = 0.2
 
 
 class AskedModelMissing(Exception):
@@ -37,7 +40,7 @@ class ModelsInHand:
 
     load: makes the analyser of a package.
     look_seconds: between two looks at the store. idle_seconds: after which a model that new studies
-        do not get is closed.
+        do not get is closed. patience_seconds: for which a package may be invisible here.
     Raises what ``load`` raises if neither the active model nor the one before it can be loaded, or
     ModelPackageError.
     """
@@ -51,15 +54,18 @@ class ModelsInHand:
         *,
         look_seconds: float = _LOOK_SECONDS,
         idle_seconds: float = _IDLE_SECONDS,
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         self._store = store
         self._journal = journal
         self._metrics = metrics
         self._look_seconds = look_seconds
         self._idle_seconds = idle_seconds
+        self._patience_seconds = patience_seconds
         self._models = LoadedModels(lambda sha256: load(store.package(sha256)))
         self._seen = store.version()
         self._again_at = float("inf")
+        self._absent: dict[str, float] = {}
         self._told: dict[tuple[str, ...], bool] = {}
         self._ended = threading.Event()
         try:
@@ -88,7 +94,8 @@ class ModelsInHand:
 
     def what_is_wrong(self) -> str | None:
         """Why new studies cannot be analysed now, in one line; None while all is well."""
-        return self._models.all()[self._choice.active].what_is_wrong()
+        active = self._choice.active
+        return self._models.all()[active].what_is_wrong()
 
     def look(self) -> None:
         """Take up what has changed in the store; close what is not needed."""
@@ -133,7 +140,16 @@ class ModelsInHand:
         return self._store.with_model_file(model_sha256)
 
     def _can_be_had(self, sha256: str) -> bool:
-        return sha256 in self._models.all() or self._store.has(sha256)
+        """Waits for a package that is not there, once: to give the study another one is for good,
+        and a network file system may show late what another machine has installed."""
+        while not (sha256 in self._models.all() or self._store.has(sha256)):
+            if time.monotonic() >= self._absent.setdefault(
+                sha256, time.monotonic() + self._patience_seconds
+            ):
+                return False
+            time.sleep(_WAIT_SECONDS)
+        self._absent.pop(sha256, None)
+        return True
 
     def _watch(self) -> None:
         while not self._ended.wait(self._look_seconds):
@@ -144,8 +160,11 @@ class ModelsInHand:
 
     def _take_up(self) -> None:
         """What can be loaded of the new state; in place of what cannot, the old stays."""
+        before = self._choice
         try:
-            choice, error = self._load(self._store.state(), self._choice.active)
+            choice, error = self._load(
+                self._store.state(), before.active, trusted=(before.active, before.canary)
+            )
         except Exception as failure:  # noqa: BLE001 whatever it is, the old models work
             self._refused(failure)
             return
@@ -170,14 +189,18 @@ class ModelsInHand:
             self._refused(error)
         return choice
 
-    def _load(self, state: State, before: str | None) -> tuple[Choice, Exception | None]:
+    def _load(
+        self, state: State, before: str | None, trusted: Collection[str | None] | None = None
+    ) -> tuple[Choice, Exception | None]:
         """before: what goes on if the active model cannot be loaded; without it that is raised.
 
+        trusted: models that were in use before and need not show that they work now, while others
+            must; None: none must, for a worker that starts waits for a server that is away.
         Also what kept a model from being loaded. A canary that cannot be loaded is none.
         """
         error: Exception | None = None
         try:
-            active = self._loaded(self._store.sha256_of(state.active))
+            active = self._loaded(self._store.sha256_of(state.active), trusted)
         except Exception as failure:
             if before is None:
                 raise
@@ -186,13 +209,16 @@ class ModelsInHand:
             return Choice(active), error
         canary = state.canary
         try:
-            self._loaded(canary.model)
+            self._loaded(canary.model, trusted)
         except Exception as failure:  # noqa: BLE001 whatever it is, the active model works
             return Choice(active), failure
         return Choice(active, canary.model, canary.share, frozenset(canary.scanners)), error
 
-    def _loaded(self, sha256: str) -> str:
-        with self._models.use(sha256):
+    def _loaded(self, sha256: str, trusted: Collection[str | None] | None = None) -> str:
+        with self._models.use(sha256) as analyser:
+            wrong = analyser.what_is_wrong()
+            if wrong is not None and trusted is not None and sha256 not in trusted:
+                raise InferenceError(wrong)
             return sha256
 
     def _refused(self, error: Exception) -> None:

@@ -15,6 +15,7 @@ from service.config import ConfigurationError, Settings
 from service.journal.records import Stage
 from service.queue.process import Handlers, Tools, run_worker
 from service.results import ResultCheck
+from service.shadow.follower import shadow_follows
 
 
 def run(settings: Settings) -> int:
@@ -33,7 +34,7 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
-    with closing(_models(tools)) as models:
+    with closing(_models(tools)) as models, shadow_follows(tools):
         tools.checks.append(models.what_is_wrong)
         if (triton := tools.settings.analysis.triton) is not None:
             up = tools.metrics.triton_up.labels(triton.url)

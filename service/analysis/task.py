@@ -20,11 +20,10 @@ from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Pa
 from service.log import fault
 from service.monitoring.drift import ScannerModels
 from service.monitoring.metrics import Metrics
-from service.outage import Outage
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
 from service.sections import ReportNotAnalysed
-from service.spool import Spool
+from service.spool import Spool, SpoolFileDamaged
 from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
@@ -46,6 +45,10 @@ _FAILURES: dict[type[Exception], str] = {
         "its study's model cannot be loaded: see `secondread model list`, install it again, replay"
     ),
     AskedModelMissing: "the model that was asked for is not installed any more: install it, replay",
+    SpoolFileDamaged: (
+        "the image's file in the spool is not what was put there: restore it and replay, or send it"
+        " again"
+    ),
     WorkerDied: "the worker died in every attempt: look for a lack of memory, then replay",
 }
 
@@ -151,10 +154,12 @@ class AnalysisTask:
 
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
         words = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
-        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
-        log.error("%s attempt %d: %s", job.key, job.attempt, text)
-        self._journal.record_analysis_failure(job, text, wait, counts=not isinstance(error, Outage))
-        if wait is None:
+        failed = after_fault(error, words, job.attempt, self._retry, self._metrics)
+        log.error("%s attempt %d: %s", job.key, job.attempt, failed.words)
+        self._journal.record_analysis_failure(
+            job, failed.words, failed.retry_in, counts=failed.counts
+        )
+        if failed.retry_in is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 
     def _trace(self, job: AnalysisJob, began: float, outcome: AnalysisOutcome) -> None:

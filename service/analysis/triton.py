@@ -188,7 +188,7 @@ class TritonRunner:
         return f"Triton at {self._triton.url} does not answer as it should ({name})"
 
     def _require_the_model(self, connection: Connection) -> None:
-        """Raises TritonRefused, grpc.RpcError; InferenceError for an answer that does not fit."""
+        """Raises TritonRefused, grpc.RpcError, or InferenceError where an answer does not fit."""
         manifest, name, url = self._package.manifest, connection.name, self._triton.url
         try:
             config = connection.config()

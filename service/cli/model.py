@@ -18,6 +18,7 @@ from service.analysis.model_package import (
     load_model_package,
 )
 from service.cli import model_store
+from service.cli.compare import compare
 from service.sections import AnalysisSettings
 
 model_app = typer.Typer(
@@ -26,6 +27,7 @@ model_app = typer.Typer(
 )
 for command in model_store.COMMANDS:
     model_app.command(command.__name__.removesuffix("_"))(command)
+model_app.command()(compare)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the model package.")]
 

@@ -1,4 +1,4 @@
-"""``secondread model install``, ``list``, ``activate``, ``rollback``, ``canary``, ``remove``."""
+"""``secondread model``: what is in the model store, and which model is used for what."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def install(
         installed = store.install(folder, check)
         signer = f"signed by {installed.signed_by}"
         if as_json:
-            typer.echo(json.dumps({**_told(installed), "checks": checks, "problem": None}))
+            typer.echo(json.dumps({**_told(installed), "checks": checks}))
         else:
             typer.echo(signer if installed.signed_by else "unsigned")
             typer.echo(f"installed {installed.name}, sha256 {installed.sha256}")
@@ -57,6 +57,7 @@ def install(
 def list_(as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show which models are installed, and which one is used for what."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     with _store(config, as_json) as (store, settings):
@@ -67,7 +68,7 @@ def list_(as_json: AsJson = False, config: ConfigFile = None) -> None:
             return
         table = Table("model", "sha256", "signed by", "used as", title_justify="left")
         for each in installed:
-            signer = each.signed_by or "nobody"
+            signer = escape(each.problem or each.signed_by or "nobody")
             table.add_row(each.name, each.sha256[:12], signer, ", ".join(_uses(state, each)))
         Console().print(table)
         if state.active is None:
@@ -156,7 +157,30 @@ def remove(name: ModelName, as_json: AsJson = False, config: ConfigFile = None) 
             typer.echo(f"removed {model.name}, sha256 {model.sha256}")
 
 
-COMMANDS = (install, list_, activate, rollback, canary, remove)
+def shadow(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="name@version, or the first digits of its sha256."),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="No model scores silently any more.")] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Let an installed model score new images silently, when nothing else is to be done; nobody is
+    told what it says but by `model compare`.
+
+    Exit code 0, 1 if it is refused, 2 if the configuration cannot be used.
+    """
+    if (name is None) is not off:
+        raise typer.BadParameter("name a model, or --off")
+    with _store(config, as_json) as (store, settings):
+        model = store.find(name) if name else None
+        state = store.set_shadow(model.sha256 if model else None)
+        done = f"shadow is {model.name} {model.sha256}" if model else "shadow is off"
+        _end(settings, state, done, as_json)
+
+
+COMMANDS = (install, list_, activate, rollback, canary, shadow, remove)
 
 
 @contextmanager
@@ -194,15 +218,16 @@ def _end(settings: Settings, state: State, done: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**_told_state(state), "problem": None}))
     else:
-        typer.echo(f"{done}: workers use it for new studies within seconds")
+        typer.echo(f"{done}: workers follow within seconds")
 
 
 def _told(installed: Installed) -> dict[str, Any]:
     return {
-        "name": installed.manifest.name,
-        "version": installed.manifest.version,
+        "name": installed.manifest and installed.manifest.name,
+        "version": installed.manifest and installed.manifest.version,
         "sha256": installed.sha256,
         "signed_by": installed.signed_by,
+        "problem": installed.problem,
     }
 
 

@@ -6,8 +6,6 @@ import json
 import os
 import pwd
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +17,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from service.cli.journal import opened_journal
 from service.cli.options import ConfigFile
-from service.config import ConfigurationError, Settings, load_settings
-from service.journal.journal import Journal, JournalError
 from service.journal.truth_records import Taken
 from service.truth.cases import By, grouped, image_cases, study_cases
 from service.truth.figures import Estimate, Figures, figures
@@ -64,7 +61,7 @@ def import_table(
     from service.truth.table import TableError, read_table
     from service.truth.taking import take
 
-    with _journal(config) as (settings, journal):
+    with opened_journal(config) as (settings, journal):
         trail = AuditTrail(settings.audit_dir, Metrics())
         try:
             rows = list(read_table(file, _login(), datetime.now(UTC).date()))
@@ -108,7 +105,7 @@ def report(
 
     Exit code 0, 1 if no such case is known, 2 if configuration or journal cannot be used.
     """
-    with _journal(config) as (_, journal):
+    with opened_journal(config) as (_, journal):
         groups = grouped(journal.judged_images(), by)
     rows = [
         (version, group, level, figures(cases(images)))
@@ -139,11 +136,11 @@ def export(
     journal cannot be used.
     """
     from service.analysis.decode import Decoder
-    from service.spool import Spool
+    from service.spool_opening import open_spool
     from service.truth.export import ExportError
     from service.truth.export import export as write
 
-    with _journal(config) as (settings, journal):
+    with opened_journal(config) as (settings, journal):
         images = journal.judged_images()
     limits = settings.analysis
     try:
@@ -152,7 +149,7 @@ def export(
             _progress() as progress,
         ):
             task = progress.add_task("writing", total=len(images))
-            spool = Spool(settings.spool_dir)
+            spool = open_spool(settings)
             made = write(images, spool, decoder, folder, lambda: progress.advance(task))
     except ExportError as error:
         _end(str(error))
@@ -217,17 +214,6 @@ def _table(by: By, rows: list[tuple[str, str, str, Figures]]) -> Table:
         )
     table.caption = "With 95 % intervals. Only cases with pathology; research use only."
     return table
-
-
-@contextmanager
-def _journal(config: Path | None) -> Iterator[tuple[Settings, Journal]]:
-    try:
-        settings = load_settings(config)
-        with closing(Journal(settings.journal_url)) as journal:
-            journal.check()
-            yield settings, journal
-    except (ConfigurationError, JournalError) as error:
-        _end(str(error))
 
 
 def _progress() -> Progress:

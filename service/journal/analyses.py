@@ -153,15 +153,13 @@ def record_failure(
     job: AnalysisJob,
     error: str,
     retry_in: float | None,
-    now: datetime,
     counts: bool,
+    now: datetime,
 ) -> None:
     if retry_in is None:
         ended = jobs.give_up(image, job.lease, error, states.ANALYSIS_GIVEN_UP)
     else:
-        ended = jobs.try_again(image, job.lease, error, now + timedelta(seconds=retry_in))
-    if not counts:
-        ended = ended.values(attempts=image.c.attempts - 1)
+        ended = jobs.try_again(image, job.lease, error, now + timedelta(seconds=retry_in), counts)
     connection.execute(ended.where(image.c.key == job.key))
 
 

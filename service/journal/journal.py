@@ -23,6 +23,7 @@ from service.journal import (
     reading,
     receiving,
     replay,
+    shadows,
     studies,
     tally,
     truths,
@@ -52,6 +53,7 @@ from service.journal.records import (
     ScoreRow,
     SummaryJob,
 )
+from service.journal.shadow_records import Pair, Said, ScoringModel
 from service.journal.together import Together
 from service.journal.truth_records import JudgedImage, Taken, Truth, TruthRow
 
@@ -217,10 +219,10 @@ class Journal:
     ) -> None:
         """Our fault: try again in ``retry_in`` seconds, or FAILED if that is None.
 
-        ``error`` holds the exception's class and our own words, never the data.
-        counts: False takes the attempt back."""
+        ``error`` holds the exception's class and our own words, never the data. ``counts``: among
+        the job's attempts."""
         with self._database.writing() as connection:
-            analyses.record_failure(connection, job, error, retry_in, self._clock(), counts)
+            analyses.record_failure(connection, job, error, retry_in, counts, self._clock())
 
     def choose_model(
         self, study_instance_uid: str, package_sha256: str, instead_of: str | None = None
@@ -380,10 +382,12 @@ class Journal:
         with self._database.writing() as connection:
             return studies.record_nothing_new(connection, job, self._clock())
 
-    def record_summary_failure(self, job: SummaryJob, error: str, retry_in: float | None) -> None:
+    def record_summary_failure(
+        self, job: SummaryJob, error: str, retry_in: float | None, *, counts: bool = True
+    ) -> None:
         """As ``record_analysis_failure``."""
         with self._database.writing() as connection:
-            studies.record_failure(connection, job, error, retry_in, self._clock())
+            studies.record_failure(connection, job, error, retry_in, counts, self._clock())
 
     # lesions
     def link_lesion(self, keys: Sequence[str], side: str | None) -> LesionLink | None:
@@ -520,6 +524,47 @@ class Journal:
         """Images whose result holds and whose truth is known, in the order of reception."""
         with self._database.reading() as connection:
             return truths.judged(connection)
+
+    # shadow
+    def analysis_waits(self) -> bool:
+        """Whether an image is being analysed, or could be."""
+        with self._database.reading() as connection:
+            return shadows.analysis_waits(connection, self._clock())
+
+    def unseen_by_shadow(self, model_sha256: str, within: timedelta, limit: int) -> list[str]:
+        """Images of late whose result is of another model and which this one has not seen yet,
+        the newest first."""
+        with self._database.reading() as connection:
+            return shadows.unseen(connection, model_sha256, self._clock() - within, limit)
+
+    def begin_shadow(self, key: str, model: ScoringModel) -> bool:
+        """Before the shadow looks at an image, which it does once. False if it did already."""
+        try:
+            with self._database.writing() as connection:
+                return shadows.begin(connection, key, model, self._clock())
+        except Conflict:  # on PostgreSQL; another worker was faster
+            return False
+
+    def record_shadow(self, key: str, model: ScoringModel, said: Said) -> None:
+        """What became of an image that was begun."""
+        with self._database.writing() as connection:
+            shadows.record(connection, key, model, said, self._clock())
+
+    def release_shadow(self, key: str, model: ScoringModel) -> None:
+        """An image that was begun, and which another worker may begin anew."""
+        with self._database.writing() as connection:
+            shadows.release(connection, key, model)
+
+    def shadow_pairs(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Pair]:
+        """Images that a shadow has looked at, beside what their results say, in the order of
+        reception. since, until: of the reception. limit: at most about so many, the newest."""
+        with self._database.reading() as connection:
+            return shadows.pairs(connection, since, until, limit)
 
     def uid_of(self, matches: Callable[[str], bool]) -> str | None:
         """The first SOP or Study Instance UID that ``matches``; it looks at every one."""

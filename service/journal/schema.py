@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from service.journal.records import CommitmentState, DeliveryState, ImageState, StudyState
+from service.journal.shadow_records import ShadowState
 from service.journal.truth_records import Diagnosis, Source
 
 
@@ -288,4 +289,26 @@ truth = Table(
 """What pathology said of a Study or SOP Instance UID: the highest number holds, others stay.
 
 dated: of the pathology. teller: who brought it.
+"""
+
+shadow_score = Table(
+    "shadow_score",
+    metadata,
+    Column("image_key", ForeignKey("image.key"), primary_key=True),
+    Column("model_sha256", String(64), primary_key=True),
+    Column("edition", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("state", _enum(ShadowState), nullable=False),
+    Column("reason", Text),
+    Column("probability_malignant", Float),
+    Column("probability_benign", Float),
+    Column("threshold", Float),
+    Column("decision", Text),
+    Column("unlike_training", Boolean, nullable=False),
+    Column("scored_at", UtcDateTime, nullable=False),
+)
+"""One row an image that a shadow has looked at: nothing of it is sent or shown to anybody.
+
+edition: of the image's result at that time.
 """

@@ -73,27 +73,19 @@ class TruthRow:
 
 
 @dataclass(frozen=True)
-class JudgedImage:
-    """An image whose result holds, and of which pathology has said something.
+class JudgedScore:
+    """What a model said of an image of which pathology has said something.
 
-    probability_malignant, threshold: 0–1. malignant: what the result decided.
-    frame, region: what was scored, see ``AnalysisOutcome``.
+    probability_malignant: 0–1. malignant: what was decided.
     of_image, of_study: the diagnosis of the image itself and of its study; one of them is there.
-    source: of the one that counts, see ``diagnosis``.
     """
 
     key: str
     study_instance_uid: str | None
-    model_version: str
-    scanner_model: str | None
-    received_at: datetime
     probability_malignant: float
     malignant: bool
-    frame: int
-    region: tuple[int, int, int, int]
     of_image: Diagnosis | None
     of_study: Diagnosis | None
-    source: Source
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -102,3 +94,19 @@ class JudgedImage:
         if found is None:
             raise ValueError("pathology has said nothing of this image")
         return found
+
+
+@dataclass(frozen=True)
+class JudgedImage(JudgedScore):
+    """An image whose result holds, and of which pathology has said something.
+
+    frame, region: what was scored, see ``AnalysisOutcome``.
+    source: of the diagnosis that counts.
+    """
+
+    model_version: str
+    scanner_model: str | None
+    received_at: datetime
+    frame: int
+    region: tuple[int, int, int, int]
+    source: Source

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select
 
 from service.journal.database import batches
 from service.journal.records import ImageState
@@ -20,6 +20,9 @@ from service.journal.truth_records import (
     Truth,
     TruthRow,
 )
+
+Holding = Mapping[str, tuple[Diagnosis, Source]]
+"""By Study or SOP Instance UID."""
 
 
 def record(connection: Connection, told: Truth, now: datetime, replace: bool) -> Taken:
@@ -76,6 +79,16 @@ def history(connection: Connection, uid: str) -> list[TruthRow]:
     ]
 
 
+def holding(connection: Connection) -> Holding:
+    """What holds of every UID that pathology has said something of."""
+    return {
+        row.uid: (Diagnosis(row.diagnosis), Source(row.source))
+        for row in connection.execute(
+            select(truth.c.uid, truth.c.diagnosis, truth.c.source).order_by(truth.c.number)
+        )
+    }
+
+
 def judged(connection: Connection) -> list[JudgedImage]:
     """In the order of reception. Of each SOP Instance UID the newest content, and its newest
     edition; what was withdrawn or not analysed is left out, and so are probes.
@@ -83,22 +96,17 @@ def judged(connection: Connection) -> list[JudgedImage]:
     It starts from what pathology has said, by index: one query that joins all took the keeper 30 s
     of a journal of 100 000 images.
     """
-    holding = {
-        row.uid: (Diagnosis(row.diagnosis), Source(row.source))
-        for row in connection.execute(
-            select(truth.c.uid, truth.c.diagnosis, truth.c.source).order_by(truth.c.number)
-        )
-    }
+    known = holding(connection)
     rows: dict[str, Row[Any]] = {}
-    for uids in batches(list(holding)):
+    for uids in batches(list(known)):
         for column in (image.c.study_instance_uid, image.c.sop_instance_uid):
             for row in connection.execute(_SCORED.where(column.in_(uids))):
                 rows[row.key] = row
-    found = [_judged(row, holding) for row in rows.values()]
+    found = [_judged(row, known) for row in rows.values()]
     return sorted(found, key=lambda each: (each.received_at, each.key))
 
 
-def _judged(row: Row[Any], holding: Mapping[str, tuple[Diagnosis, Source]]) -> JudgedImage:
+def _judged(row: Row[Any], holding: Holding) -> JudgedImage:
     of_image = holding.get(row.sop_instance_uid)
     of_study = holding.get(row.study_instance_uid)
     _, source = of_image or of_study or (None, Source.OTHER)
@@ -118,7 +126,17 @@ def _judged(row: Row[Any], holding: Mapping[str, tuple[Diagnosis, Source]]) -> J
     )
 
 
-_newer = image.alias("newer")
+def newest_content() -> ColumnElement[bool]:
+    """Of an image: no other content came under its SOP Instance UID later."""
+    newer = image.alias("newer")
+    return ~(
+        select(newer.c.key)
+        .where(newer.c.sop_instance_uid == image.c.sop_instance_uid)
+        .where(newer.c.revision > image.c.revision)
+        .exists()
+    )
+
+
 _SCORED: Select[Any] = (
     select(
         *(image.c.key, image.c.sop_instance_uid, image.c.study_instance_uid, image.c.received_at),
@@ -126,12 +144,6 @@ _SCORED: Select[Any] = (
         *(result.c.decision, result.c.frame, result.c.region),
     )
     .join(result, result.c.parcel == image.c.parcel)
-    .where(~image.c.probe, result.c.state == ImageState.ANALYSED)
-    .where(
-        ~select(_newer.c.key)
-        .where(_newer.c.sop_instance_uid == image.c.sop_instance_uid)
-        .where(_newer.c.revision > image.c.revision)
-        .exists()
-    )
+    .where(~image.c.probe, result.c.state == ImageState.ANALYSED, newest_content())
 )
 """Images of which a score holds."""

@@ -185,6 +185,30 @@ class Metrics:
             ["server"],
             registry=self.registry,
         )
+        self.shadow_model = Gauge(
+            "secondread_shadow_model",
+            "1 for the model that scores silently, and the execution provider that runs it",
+            ["name", "version", "sha256", "provider"],
+            registry=self.registry,
+        )
+        self.shadow_images = Counter(
+            "secondread_shadow_images",
+            "Images that it has looked at (scored, not_analysable, failed)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.shadow_agreement = Gauge(
+            "secondread_shadow_agreement",
+            "Share of the last two weeks' images of which it decides as the result does",
+            ["model_version"],
+            registry=self.registry,
+        )
+        self.shadow_compared_images = Gauge(
+            "secondread_shadow_compared_images",
+            "How many these images are",
+            ["model_version"],
+            registry=self.registry,
+        )
         self.model_refused = Gauge(
             "secondread_model_refused",
             "1 while an activated model or canary cannot be loaded, and the one before goes on",
@@ -312,6 +336,18 @@ class Metrics:
         self.spool_free_bytes = Gauge(
             "secondread_spool_free_bytes", "Free space of the spool's disk", registry=self.registry
         )
+        self.store_errors = Counter(
+            "secondread_store_errors",
+            "What the spool's S3 store did not do, after all tries (put get list delete check)",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.store_up = Gauge(
+            "secondread_store_up",
+            "0 while the spool's S3 store does not answer the keeper",
+            registry=self.registry,
+        )
+        self.store_up.set(1)
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
@@ -333,7 +369,9 @@ class Metrics:
             (self.commitment_reports, "sent retry failed"),
             (self.audit_messages, "written failed forwarded waiting unreadable"),
             (self.logins, "succeeded failed locked"),
+            (self.store_errors, "put get list delete check"),
             (self.swept, "adopted removed unreadable"),
+            (self.shadow_images, "scored not_analysable failed"),
             (self.truth_messages, "taken unchanged corrected older unknown bad fault"),
             (self.republished, " ".join(Stage)),
         )

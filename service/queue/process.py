@@ -17,6 +17,7 @@ from service.monitoring.server import serve
 from service.queue.publisher import Publisher
 from service.queue.worker import Worker
 from service.spool import Spool
+from service.spool_opening import open_spool
 from service.tracing import NO_TRACER, Tracer, open_tracer
 
 Handlers = Mapping[Stage, Callable[..., None]]
@@ -55,14 +56,14 @@ def run_worker(
     Raises JournalError, and what ``open_handlers`` raises.
     """
     with ExitStack() as stack:
-        spool = Spool(settings.spool_dir)
+        metrics = Metrics()
+        spool = open_spool(settings, metrics)
         spool.prepare()
         journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
-        metrics = Metrics()
         trail = AuditTrail(settings.audit_dir, metrics)
         tracer = open_tracer(settings, process.value)
         stack.callback(tracer.close)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from service.journal.truth_records import Diagnosis, JudgedImage
+from service.journal.truth_records import Diagnosis, JudgedImage, JudgedScore
 from service.truth.figures import Judged
 
 UNNAMED = "unnamed"
@@ -42,7 +42,7 @@ def _group(image: JudgedImage, by: By) -> str:
             return f"{image.received_at:%Y-%m}"
 
 
-def image_cases(images: Sequence[JudgedImage]) -> list[Judged]:
+def image_cases(images: Sequence[JudgedScore]) -> list[Judged]:
     """Each image is a case. One of a malignant study without a diagnosis of its own counts as
     malignant, whatever it shows."""
     return [
@@ -51,13 +51,13 @@ def image_cases(images: Sequence[JudgedImage]) -> list[Judged]:
     ]
 
 
-def study_cases(images: Sequence[JudgedImage]) -> list[Judged]:
+def study_cases(images: Sequence[JudgedScore]) -> list[Judged]:
     """Each study is a case with its highest score; it is called malignant if any image is.
 
     Its truth is its own diagnosis; without one it is malignant if any of its images is. An image
     whose study is not known is a case of its own.
     """
-    studies: dict[str, list[JudgedImage]] = defaultdict(list)
+    studies: dict[str, list[JudgedScore]] = defaultdict(list)
     for image in images:
         studies[image.study_instance_uid or image.key].append(image)
     return [

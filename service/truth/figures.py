@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_Z = 1.959963984540054
+Z = 1.959963984540054
 """The normal distribution's quantile at 0.975."""
 _BINS = 10
 
@@ -33,7 +33,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, all 0–1."""
+    """A value with its 95 % interval."""
 
     value: float
     lower: float
@@ -76,12 +76,53 @@ def figures(cases: Sequence[Judged]) -> Figures:
 
 
 def auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Estimate:
-    """Area under the ROC curve of ``(n,)`` cases with DeLong's interval, cut to 0–1.
+    """Area under the ROC curve of ``(n,)`` cases, 0–1, with DeLong's interval, cut to 0–1.
 
     DeLong, DeLong & Clarke-Pearson, Biometrics 1988;44:837; from mid-ranks (Sun & Xu, IEEE Signal
     Process Lett 2014;21:1389). Where the classes are wholly apart its width is 0, which says
     nothing of the certainty. Raises ValueError with fewer than two cases of a class.
     """
+    v10, v01 = _components(truth, scores)
+    area, half = float(v10.mean()), Z * _standard_error(v10, v01)
+    return Estimate(area, max(0.0, area - half), min(1.0, area + half))
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Of two scores of the same cases. difference: second − first, −1 to 1.
+
+    p_value: two-sided, of no difference.
+    """
+
+    difference: Estimate
+    p_value: float
+
+
+def auc_difference(
+    truth: NDArray[np.bool_], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> AucDifference:
+    """DeLong's test (see ``auc``) of two scores of the same ``(n,)`` cases.
+
+    Where no pair of cases is ranked otherwise by the two, p is 1. Raises ValueError with fewer than
+    two cases of a class.
+    """
+    (first10, first01), (second10, second01) = (
+        _components(truth, scores) for scores in (first, second)
+    )
+    v10, v01 = second10 - first10, second01 - first01
+    difference, error = float(v10.mean()), _standard_error(v10, v01)
+    if error > 0:
+        p_value = math.erfc(abs(difference) / error / math.sqrt(2))
+    else:
+        p_value = 1.0 if difference == 0 else 0.0
+    half = Z * error
+    return AucDifference(Estimate(difference, difference - half, difference + half), p_value)
+
+
+def _components(
+    truth: NDArray[np.bool_], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """V10 of the malignant ``(m,)`` and V01 of the benign cases ``(n,)``. Raises ValueError."""
     malignant, benign = scores[truth], scores[~truth]
     m, n = malignant.size, benign.size
     if m < 2 or n < 2:
@@ -89,9 +130,11 @@ def auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Estimate:
     pooled = _mid_ranks(np.concatenate([malignant, benign]))
     v10 = (pooled[:m] - _mid_ranks(malignant)) / n
     v01 = 1 - (pooled[m:] - _mid_ranks(benign)) / m
-    area = float(v10.mean())
-    half = _Z * math.sqrt(float(v10.var(ddof=1)) / m + float(v01.var(ddof=1)) / n)
-    return Estimate(area, max(0.0, area - half), min(1.0, area + half))
+    return v10, v01
+
+
+def _standard_error(v10: NDArray[np.float64], v01: NDArray[np.float64]) -> float:
+    return math.sqrt(float(v10.var(ddof=1)) / v10.size + float(v01.var(ddof=1)) / v01.size)
 
 
 def _mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,9 +147,9 @@ def _mid_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def share(count: int, total: int) -> Estimate:
     """``count`` of ``total`` (at least 1) with Wilson's interval (J Am Stat Assoc 1927;22:209)."""
-    value, squared = count / total, _Z * _Z
+    value, squared = count / total, Z * Z
     centre = value + squared / (2 * total)
-    half = _Z * math.sqrt(value * (1 - value) / total + squared / (4 * total * total))
+    half = Z * math.sqrt(value * (1 - value) / total + squared / (4 * total * total))
     whole = 1 + squared / total
     return Estimate(
         value,

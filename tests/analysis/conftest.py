@@ -31,7 +31,7 @@ from service.still_image import wrap_pixels
 SIZE = 64
 
 
-def _brightness_model() -> onnx.ModelProto:
+def brightness_model() -> onnx.ModelProto:
     """The brighter the image, the more malignant; the CAM is the brightness in a 4 × 4 grid,
     the benign CAM the darkness.
 
@@ -75,7 +75,7 @@ def _brightness_model() -> onnx.ModelProto:
 
 def _gated_model() -> onnx.ModelProto:
     """The same with the darkness of the image as its distance: 0 for white, 255 for black."""
-    model = _brightness_model()
+    model = brightness_model()
     graph = model.graph
     graph.node.extend(
         [
@@ -127,7 +127,7 @@ def write_package(folder: Path, model: onnx.ModelProto, **changes: Any) -> Model
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
-    return write_package(tmp_path_factory.mktemp("package"), _brightness_model())
+    return write_package(tmp_path_factory.mktemp("package"), brightness_model())
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +146,7 @@ def gated_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 @pytest.fixture(scope="session")
 def broken_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
     """Its "probabilities" are the logits."""
-    model = _brightness_model()
+    model = brightness_model()
     softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
     softmax.op_type = "Identity"
     del softmax.attribute[:]

@@ -46,9 +46,11 @@ def version(tmp_path: Path, package: ModelPackage) -> Version:
 
 @pytest.fixture
 def key(tmp_path: Path) -> tuple[Path, str]:
-    """A private key's file, and its public key."""
+    """A private key's file, which is its owner's alone, and its public key."""
     path = tmp_path / "key.pem"
-    return path, make_key(path)
+    public = make_key(path)
+    assert path.stat().st_mode & 0o077 == 0
+    return path, public
 
 
 def opened(tmp_path: Path, package: ModelPackage, *trusted: str) -> ModelStore:
@@ -146,6 +148,20 @@ def test_to_install_again_changes_nothing_and_mends_what_is_damaged(
         store.activate(sha256)
     install(store, folder)
     store.activate(sha256)
+
+
+def test_a_package_that_cannot_be_read_hides_no_other_and_can_be_removed(
+    store: ModelStore, version: Version
+) -> None:
+    second, third = (install(store, version(name)) for name in "23")
+    (store.folder / second / MANIFEST_FILE).write_text("{")
+    names = {each.sha256: each.name for each in store.installed()}
+    assert names == {second: "damaged", third: "brightness@3"}
+    assert store.find("brightness@3").sha256 == third
+    with pytest.raises(ModelPackageError, match="not valid"):
+        store.activate(second)
+    store.remove(store.find(second[:8]).sha256)
+    assert [each.sha256 for each in store.installed()] == [third]
 
 
 def test_a_check_that_fails_leaves_nothing_behind(store: ModelStore, version: Version) -> None:

@@ -39,6 +39,7 @@ class Site:
         self.journal.migrate()
         self.configured = self.store.sha256_of(None)
         self.unloadable: set[str] = set()
+        self.away: set[str] = set()
         self.closing = ExitStack()
         self.closing.callback(self.journal.close)
 
@@ -54,13 +55,18 @@ class Site:
         (source / MANIFEST_FILE).write_text(manifest.model_dump_json())
         return self.store.install(source, lambda _: None).sha256
 
-    def worker(self, idle_seconds: float = 300) -> tuple[ModelsInHand, Metrics]:
+    def worker(
+        self, idle_seconds: float = 300, patience_seconds: float = 0
+    ) -> tuple[ModelsInHand, Metrics]:
         metrics = Metrics()
 
         def load(package: ModelPackage) -> Analyser:
             if package.manifest.version in self.unloadable:
                 raise InferenceError("not on this machine")
-            return Analyser(self.settings.analysis, package=package)
+            analyser = Analyser(self.settings.analysis, package=package)
+            if package.manifest.version in self.away:
+                analyser.what_is_wrong = lambda: "the server does not have it"
+            return analyser
 
         models = ModelsInHand(
             ModelStore(self.settings),
@@ -69,6 +75,7 @@ class Site:
             metrics,
             look_seconds=3600,
             idle_seconds=idle_seconds,
+            patience_seconds=patience_seconds,
         )
         self.closing.callback(models.close)
         return models, metrics
@@ -161,6 +168,26 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_working(site: Site) ->
     assert (refused(metrics), loaded(metrics)) == (0, {"1": 1})
 
 
+def test_a_model_that_its_server_does_not_run_leaves_the_old_one_working(site: Site) -> None:
+    """As with Triton, where a model is loaded here and run there."""
+    second = site.installed("2")
+    models, metrics = site.worker()
+    site.away = {"2"}
+    site.store.activate(second)
+    models.look()
+    assert version_of(models, job("1.2.1")) == "1"
+    assert refused(metrics) == 1
+
+
+def test_a_worker_that_starts_waits_for_a_server_that_is_away(site: Site) -> None:
+    site.store.activate(site.installed("2"))
+    site.away = {"1", "2"}
+    models, metrics = site.worker()
+    assert version_of(models, job("1.2.1")) == "2"
+    assert models.what_is_wrong() == "the server does not have it"
+    assert refused(metrics) == 0
+
+
 def test_a_state_that_is_damaged_leaves_the_old_one_working(site: Site) -> None:
     site.store.activate(site.installed("2"))
     models, metrics = site.worker()
@@ -193,6 +220,18 @@ def test_a_study_whose_model_is_gone_goes_on_with_the_active_one(site: Site) -> 
     assert version_of(models, job("1.2.1", study_model=second)) == "1"
     assert metrics.registry.get_sample_value("secondread_models_missing_total") == 1
     assert site.journal.choose_model("1.2.1", second) == site.configured
+
+
+def test_a_model_that_a_shared_folder_shows_late_is_waited_for(site: Site) -> None:
+    second = site.installed("2")
+    hidden = site.folder / "hidden"
+    (site.store.folder / second).rename(hidden)
+    site.journal.choose_model("1.2.1", second)
+    models, metrics = site.worker(patience_seconds=60)
+    showing = threading.Timer(0.5, hidden.rename, [site.store.folder / second])
+    showing.start()
+    assert version_of(models, job("1.2.1", study_model=second)) == "2"
+    assert metrics.registry.get_sample_value("secondread_models_missing_total") == 0
 
 
 def test_a_study_that_was_begun_before_the_store_keeps_its_model(site: Site) -> None:

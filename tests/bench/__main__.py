@@ -14,8 +14,8 @@ from tests.bench import report
 from tests.bench.figure import Figure
 
 PARTS = (
-    *("startup", "ingest", "decode", "results", "road"),
-    *("inference", "workers", "delivery", "growth", "load"),
+    *("startup", "ingest", "spool", "decode", "results", "road"),
+    *("inference", "workers", "shadow", "delivery", "growth", "load"),
 )
 """Each is a module here whose ``measure(scratch, quick)`` returns its figures."""
 

@@ -77,7 +77,7 @@ def _rate(folder: Path, workers: int, images: int) -> float:
             stack.callback(worker.kill)
             health = f"http://127.0.0.1:{port}/healthz"
             wait_until(lambda: is_healthy(health), 60)  # noqa: B023
-        for key in _receive(settings, journal, folder, images):
+        for key in receive(settings, journal, folder, images):
             publisher.analysis(key)
         began = time.monotonic()
         while journal.counts().images[ImageState.ANALYSED] < images:
@@ -88,7 +88,7 @@ def _rate(folder: Path, workers: int, images: int) -> float:
     return (images - 1) / (ended[-1] - ended[0]).total_seconds()
 
 
-def _receive(settings: Settings, journal: Journal, folder: Path, count: int) -> list[str]:
+def receive(settings: Settings, journal: Journal, folder: Path, count: int) -> list[str]:
     """Their keys; the files lie in the spool as ingest would leave them."""
     spool, scans = Spool(settings.spool_dir), Scans()
     spool.prepare()

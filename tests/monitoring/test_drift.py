@@ -19,7 +19,7 @@ from service.analysis.model_package import (
     ReferenceScores,
     read_manifest,
 )
-from service.analysis.model_store import ModelStore
+from service.analysis.model_store import Canary, ModelStore, State
 from service.analysis.preprocessing import Preprocessing
 from service.config import Settings
 from service.drift_watch import DriftWatch
@@ -129,7 +129,13 @@ def store_of(folder: Path) -> ModelStore:
     return ModelStore(Settings(data_dir=folder / "data", analysis=analysis))
 
 
-def scored(journal: Journal, number: int, probability: float, model: str | None) -> None:
+def scored(
+    journal: Journal,
+    number: int,
+    probability: float,
+    model: str | None,
+    by: Manifest | None = None,
+) -> None:
     key = f"{number:032x}"
     image = ReceivedImage(key, f"1.2.{number}", "1.2", "1.2", "d", 1, "ROOM1", datetime.now(UTC))
     journal.record_received(image)
@@ -137,9 +143,9 @@ def scored(journal: Journal, number: int, probability: float, model: str | None)
     assert job is not None
     outcome = AnalysisOutcome(
         state=ImageState.ANALYSED,
-        model_sha256="a" * 64,
+        model_sha256=by.sha256 if by else "a" * 64,
         model_name="n",
-        model_version="7",
+        model_version=by.version if by else "7",
         probability_malignant=probability,
         probability_benign=1 - probability,
         threshold=0.5,
@@ -168,6 +174,25 @@ def test_the_keeper_tells_each_scanner_models_drift(journal: Journal, tmp_path: 
     assert moved == pytest.approx(population_stability_index((10,) * 4, (0, 0, 0, 40)))
     assert moved > 1
     assert value("secondread_score_drift_images", "unnamed") == 1
+
+
+def test_the_canary_is_measured_beside_the_active_model(journal: Journal, tmp_path: Path) -> None:
+    reference = ReferenceScores(edges=EDGES, counts=(10, 10, 10, 10), data="tests")
+    store = store_of(package(tmp_path, reference))
+    canary = store.folder / ("b" * 64)
+    canary.mkdir(parents=True)
+    manifest = read_manifest(package(canary, reference))
+    other = manifest.model_copy(update={"version": "8", "sha256": "b" * 64})
+    (canary / MANIFEST_FILE).write_text(other.model_dump_json())
+    store.state_file.write_text(
+        State(canary=Canary(model=canary.name, share=0.5)).model_dump_json()
+    )
+    scored(journal, 1, 0.9, "ANY")
+    scored(journal, 2, 0.9, "ANY", other)
+    metrics = Metrics()
+    DriftWatch(store, journal, metrics, 300).look()
+    counted = metrics.score_drift_images.collect()[0].samples
+    assert {each.labels["model_version"]: each.value for each in counted} == {"7": 1, "8": 1}
 
 
 def test_without_reference_or_package_it_tells_nothing(journal: Journal, tmp_path: Path) -> None:

@@ -200,7 +200,11 @@ def test_what_the_image_copies_is_there_and_let_through() -> None:
 def test_the_image_installs_no_torch() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     installed = set(project["dependencies"])
-    for target, wanted in (("cpu", {"cpu", "postgres", "triton"}), ("cuda", {"gpu", "postgres"})):
+    wanted_extras = {
+        "cpu": {"cpu", "postgres", "s3", "triton"},
+        "cuda": {"gpu", "postgres", "s3"},
+    }
+    for target, wanted in wanted_extras.items():
         (extras,) = re.findall(r"pip install '/src\[([\w,]+)\]'", stages()[target])
         assert set(extras.split(",")) == wanted
         for extra in wanted:

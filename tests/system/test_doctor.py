@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from service.analysis.model_store import ModelStore
+from service.config import Settings
 from service.sections import REFERENCE_MODEL
 
 
@@ -81,6 +83,16 @@ def test_a_model_that_was_changed(doctor, tmp_path: Path) -> None:
     assert code == 1
     assert findings["model"]["good"] is False
     assert "sha256" in findings["model"]["found"] or "digest" in findings["model"]["found"]
+
+
+def test_the_active_model_is_looked_at_and_not_the_configured(
+    doctor, small_model, tmp_path: Path
+) -> None:
+    store = ModelStore(Settings(data_dir=tmp_path / "data"))
+    store.activate(store.install(small_model, lambda _: None).sha256)
+    findings, _ = doctor('analysis.model = "/nowhere"')
+    assert findings["model"]["good"] is True
+    assert "undecided 1" in str(findings["model"]["found"])
 
 
 def test_a_full_disk(doctor) -> None:

@@ -89,7 +89,7 @@ def test_a_pod_can_do_no_more_than_it_must(workload: dict[str, Any]) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     assert {"cpu", "memory"} <= only["resources"]["limits"].keys()
     written = {mount["mountPath"] for mount in only["volumeMounts"] if not mount.get("readOnly")}
-    assert written == {"/var/lib/secondread", "/tmp"}
+    assert written - {"/var/lib/secondread/cache"} == {"/var/lib/secondread", "/tmp"}
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -204,6 +204,24 @@ def test_data_outlives_the_release_and_is_shared() -> None:
     for workload in of_kind("cpu", "Deployment").values():
         volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
         assert volumes["data"]["persistentVolumeClaim"]["claimName"] == "secondread-data"
+
+
+def test_every_process_reaches_the_bucket_and_copies_onto_its_own_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for workload in of_kind("gpu", "Deployment").values():
+        volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
+        mounts = {each["name"]: each["mountPath"] for each in container(workload)["volumeMounts"]}
+        assert "emptyDir" in volumes["cache"]
+        assert mounts["cache"] == f"{mounts['data']}/cache", "data_dir/cache"
+        for variable in container(workload)["env"]:
+            if variable["name"].startswith("SECONDREAD_SPOOL__"):
+                monkeypatch.setenv(variable["name"], variable["value"])
+        spool = load_settings().spool
+        assert (spool.bucket, str(spool.endpoint)) == ("secondread", "https://s3.example.org/")
+        assert str(spool.credentials_file) == f"{mounts['spool']}/credentials"
+    for workload in of_kind("cpu", "Deployment").values():
+        assert "SPOOL" not in str(workload)
 
 
 def test_its_alerts_are_ours() -> None:

@@ -143,6 +143,8 @@ def test_a_stream_of_images_is_scored_through_every_change(
     site.send(first)
     site.eventually(lambda: site.gives_new_studies("2"))
     last = site.new_study()
+    used = {"active": "undecided 2", "canary": None, "problem": None}
+    assert site.command("status")["model"] == used
 
     used = {study: site.versions(study) for study in site.sent}
     assert all(len(versions) == 1 for (versions,) in used.values()), "a study of two models"

@@ -1,0 +1,1 @@
+"""A second model that scores silently, and how it compares with the one that speaks."""
