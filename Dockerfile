@@ -27,11 +27,11 @@ RUN groupadd --gid 10001 secondread \
 
 FROM base AS cpu
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[cpu,postgres]'
+    pip install '/src[cpu,postgres,s3,triton]'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 8180 9108 9109 9110 9111 9112
+EXPOSE 2575 11112 8180 9108 9109 9110 9111 9112 9113
 # Asks /healthz of whichever process runs in the container.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=120s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["secondread"]
@@ -42,11 +42,11 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SECONDREAD_ANALYSIS__REQUIRE_GPU=true
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
-    pip install '/src[gpu,postgres]' 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'
+    pip install '/src[gpu,postgres,s3]' 'onnxruntime-gpu[cuda,cudnn]>=1.20,<2'
 USER 10001:10001
 WORKDIR /var/lib/secondread
 VOLUME /var/lib/secondread
-EXPOSE 11112 8180 9108 9109 9110 9111 9112
+EXPOSE 2575 11112 8180 9108 9109 9110 9111 9112 9113
 # Asks /healthz of whichever process runs in the container.
 HEALTHCHECK --interval=30s --timeout=15s --start-period=120s CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["secondread"]

@@ -4,6 +4,8 @@ RUNTIME := .venv
 TESTING := .venv-test
 OHIF := build/ohif
 OHIF_VERSION := 3.13.2
+TRITON := build/triton
+TRITON_VERSION := 0.7.0
 IMAGES ?=
 SEED ?=
 FILES ?=
@@ -35,10 +37,10 @@ debian-packages:
 
 $(TESTING)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(TESTING)
-	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,trace,model,docs,dev]'
+	$(TESTING)/bin/pip install --quiet --editable '.[cpu,postgres,s3,trace,triton,model,docs,dev]'
 	@touch $@
 
-develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer
+develop: $(TESTING)/.ready debian-packages $(OHIF)/$(OHIF_VERSION) $(TRITON)/$(TRITON_VERSION) ## all that a developer needs: .venv-test, Debian packages, the viewer, Triton
 
 # Not --quiet: it would swallow the warnings that strict counts.
 docs: $(TESTING)/.ready ## the manuals as a site in build/site; a link or anchor that leads nowhere fails
@@ -57,7 +59,13 @@ $(OHIF)/$(OHIF_VERSION): debian-packages
 		tar -xzf build/ohif-app-$(OHIF_VERSION).tgz -C $(OHIF) --strip-components=2 package/dist && \
 		rm build/ohif-app-$(OHIF_VERSION).tgz && touch $@; }
 
-test: debian-packages check $(OHIF)/$(OHIF_VERSION) ## everything that CI does: linters and all tests
+# A Triton Inference Server with its Python back end, out of the wheel of PyTriton, which is not installed: it wants another NumPy.
+$(TRITON)/$(TRITON_VERSION): $(TESTING)/.ready
+	@[ -e $@ ] || [ "$$(uname -sm)" != "Linux x86_64" ] || { rm -rf $(TRITON) && mkdir -p $(TRITON) && \
+		$(TESTING)/bin/pip download --quiet --no-deps --dest $(TRITON) nvidia-pytriton==$(TRITON_VERSION) && \
+		$(TESTING)/bin/python -m zipfile -e $(TRITON)/*.whl $(TRITON) && rm $(TRITON)/*.whl && touch $@; }
+
+test: debian-packages check $(OHIF)/$(OHIF_VERSION) $(TRITON)/$(TRITON_VERSION) ## everything that CI does: linters and all tests
 	$(TESTING)/bin/pytest
 
 sbom: setup $(TESTING)/.ready ## what the runtime is made of, as CycloneDX, into build/sbom.json

@@ -22,6 +22,7 @@ for pair in $needed; do
 done
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 [ -e /usr/share/orthanc/plugins/libOrthancGdcm.so ] || missing="$missing orthanc-gdcm"
+[ -e /usr/lib/python3/dist-packages/swift/proxy/server.py ] || missing="$missing python3-swift"
 [ -e /usr/share/fonts/truetype/wqy/wqy-microhei.ttc ] || missing="$missing fonts-wqy-microhei"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 

@@ -43,6 +43,7 @@ from service.sections import (
     ProbeSettings,
     ResultSettings,
     RetrySettings,
+    SpoolSettings,
     TracingSettings,
 )
 from service.truth.settings import TruthSettings
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     retry: RetrySettings = RetrySettings()
+    spool: SpoolSettings = SpoolSettings()
     results: ResultSettings = ResultSettings()
     delivery: DeliverySettings = DeliverySettings()
     destinations: tuple[Destination, ...] = ()
@@ -172,7 +174,7 @@ class Settings(BaseSettings):
 
     @property
     def spool_dir(self) -> Path:
-        """Folder of the received files and of the results."""
+        """Folder of the received files and of the results, unless they lie in a bucket."""
         return self.data_dir / "spool"
 
     @property
@@ -213,12 +215,16 @@ class Settings(BaseSettings):
     def secret_files(self) -> list[Path]:
         """Files that nobody else should be able to read."""
         files: list[Path | None] = [self.journal.url_file, self.broker.url_file]
+        files.append(self.spool.credentials_file)
         files.append(self.ingest.tls.key if self.ingest.tls else None)
         files += [peer.commitment_tls.key for peer in self.ingest.peers if peer.commitment_tls]
         files.append(self.probe.tls.key if self.probe.tls else None)
+        triton = self.analysis.triton
+        files.append(triton.tls.key if triton and triton.tls else None)
         if self.audit.syslog is not None:
             files.append(self.audit.syslog.tls.key)
         files.append(self.accounts_file)
+        files.append(self.truth.tls.key if self.truth.tls else None)
         files.append(self.web.tls.key if self.web.tls else None)
         files.append(self.web.oidc.client_secret_file if self.web.oidc else None)
         for destination in self.destinations:
@@ -304,6 +310,12 @@ def _require_no_password_in(path: Path | None) -> None:
                 f"{name}.url: a password does not belong into {path}: set the environment's"
                 f" SECONDREAD_{name.upper()}__URL, or {name}.url_file"
             )
+    spool = values.get("spool")
+    if isinstance(spool, dict) and spool.get("secret_key"):
+        raise ConfigurationError(
+            f"spool.secret_key: it does not belong into {path}: set the environment's"
+            " SECONDREAD_SPOOL__SECRET_KEY, or spool.credentials_file"
+        )
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -6,19 +6,23 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO
 
 from service.analysis.inference import InferenceError, Scorer
 from service.analysis.model_package import ModelPackageError
 from service.analysis.model_store import ModelStore
-from service.config import Settings
+from service.config import ConfigurationError, Settings
 from service.destination_check import Finding, look_at
 from service.iod_check import IodCheck
 from service.journal.journal import Journal, JournalError
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable
+from service.spool import StoreError
+from service.spool_opening import open_store
 
 _APART_SECONDS = 5.0
 """Clocks that differ by more make leases and times of results wrong."""
@@ -28,9 +32,11 @@ _YEAR = 2026
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything that the configuration names; nothing is changed but a file written
-    into the data folder and removed again."""
+    into the data folder, and an object into the bucket, and removed again."""
     yield _configuration(settings)
     yield _disk(settings)
+    if settings.spool.bucket:
+        yield _store(settings)
     yield _journal(settings)
     yield from _broker_and_clock(settings)
     yield _model(settings)
@@ -74,6 +80,27 @@ def _disk(settings: Settings) -> Finding:
         advice = "make room: below ingest.low_water_bytes every image is refused"
         return Finding("disk", False, words, advice)
     return Finding("disk", True, words)
+
+
+def _store(settings: Settings) -> Finding:
+    """As a worker would use it: what may not be written is found out before an image comes."""
+    advice = "look at spool.bucket, spool.endpoint and who may do what in the bucket"
+    name, content = f"doctor/{uuid.uuid4().hex}", b"\0" * 4096
+    try:
+        store = open_store(settings)
+        store.check()
+        began = time.perf_counter()
+        store.put(name, BytesIO(content))
+        milliseconds = 1000 * (time.perf_counter() - began)
+        store.get(name, BytesIO())
+        store.remove([name])
+    except (ConfigurationError, StoreError) as error:
+        return Finding("spool", False, str(error), advice)
+    words = f"the bucket {settings.spool.bucket}, a durable write takes {milliseconds:.1f} ms"
+    endpoint = settings.spool.endpoint
+    if endpoint is not None and endpoint.scheme == "http":
+        return Finding("spool", None, f"{words}, unencrypted", "give it TLS, or a network alone")
+    return Finding("spool", True, words)
 
 
 def _journal(settings: Settings) -> Finding:
@@ -126,9 +153,11 @@ def _model(settings: Settings) -> Finding:
     try:
         package = ModelStore(settings).active()
         with closing(Scorer(package, settings.analysis)) as scorer:
-            provider = scorer.provider
+            provider, wrong = scorer.provider, scorer.what_is_wrong()
     except (ModelPackageError, InferenceError) as error:
         return Finding("model", False, str(error), "")
+    if wrong is not None:
+        return Finding("model", False, wrong, "is it running, is analysis.triton.url right?")
     manifest = package.manifest
     words = (
         f"{manifest.name} {manifest.version}, digest {manifest.sha256[:12]}…, on {provider},"

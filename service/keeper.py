@@ -23,7 +23,8 @@ from service.probe import Probe
 from service.queue.broker import Broker
 from service.queue.publisher import BrokerUnavailable, Publisher
 from service.shadow.watch import ShadowWatch
-from service.spool import Spool
+from service.spool import Spool, StoreError
+from service.spool_opening import open_spool
 from service.sweep import Sweeper
 from service.truth.watch import TruthWatch
 
@@ -82,6 +83,8 @@ class Keeper:
         self._disk_condition = Condition("spool")
         self._sweeper = Sweeper(settings, spool, journal, metrics)
         self._measured_at = float("-inf")
+        self._store_condition = Condition("spool's store")
+        self._store_asked_at = float("-inf")
         store, seconds = ModelStore(settings), settings.keeper.drift_seconds
         point = settings.analysis.operating_point
         self._drift = DriftWatch(store, journal, metrics, seconds)
@@ -110,6 +113,7 @@ class Keeper:
     def look(self) -> None:
         """One look. An outage of journal, broker or disk is logged, not raised."""
         self._measure_disk()
+        self._ask_store()
         lengths = self._queue_lengths()
         try:
             self._measure_journal()
@@ -129,6 +133,19 @@ class Keeper:
             self._disk_condition.is_bad(error)
         else:
             self._disk_condition.is_good()
+
+    def _ask_store(self) -> None:
+        if time.monotonic() - self._store_asked_at < _MEASURE_SECONDS:
+            return
+        try:
+            self._spool.check()
+        except StoreError as error:
+            self._metrics.store_up.set(0)
+            self._store_condition.is_bad(error)
+        else:
+            self._metrics.store_up.set(1)
+            self._store_condition.is_good()
+        self._store_asked_at = time.monotonic()
 
     def _queue_lengths(self) -> dict[Stage, int] | None:
         """Messages in each queue, or None while the broker is down."""
@@ -171,6 +188,8 @@ class Keeper:
     def _sweep(self) -> None:
         try:
             self._sweeper.sweep()
+        except StoreError as error:
+            self._store_condition.is_bad(error)
         except OSError as error:
             self._disk_condition.is_bad(error)
 
@@ -193,7 +212,8 @@ def run(settings: Settings) -> int:
     """
     ending = Ending()
     with ExitStack() as stack:
-        spool = Spool(settings.spool_dir)
+        metrics = Metrics()
+        spool = open_spool(settings, metrics)
         spool.prepare()
         journal = open_journal(settings)
         stack.callback(journal.close)
@@ -202,7 +222,6 @@ def run(settings: Settings) -> int:
         stack.callback(broker.close)
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
-        metrics = Metrics()
         keeper = Keeper(settings, spool, journal, broker, publisher, metrics)
         server = serve(
             metrics, settings.monitoring.host, settings.monitoring.keeper_port, keeper.what_is_wrong

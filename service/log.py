@@ -18,7 +18,18 @@ from types import TracebackType
 _log = logging.getLogger(__name__)
 
 # These log each PDU, message or connection on INFO, and we log what an operator needs ourselves.
-_QUIET = ("celery", "kombu", "alembic", "sqlalchemy", "PIL", "uvicorn", "httpx2", "opentelemetry")
+_QUIET = (
+    "celery",
+    "kombu",
+    "alembic",
+    "sqlalchemy",
+    "PIL",
+    "uvicorn",
+    "httpx2",
+    "opentelemetry",
+    "botocore",
+    "urllib3",
+)
 # These quote the value that they warn of, such as a UID that does not conform.
 _SILENT = ("pydicom", "pynetdicom", "highdicom")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import threading
 import time
@@ -127,9 +126,9 @@ class Probe:
         older = timedelta(seconds=2 * self._settings.patience)
         finished = self._journal.finished_probes(uid, older)
         for key, parcels in finished:
-            self._spool.image_path(key).unlink(missing_ok=True)
+            self._spool.remove_image(key)
             for parcel in parcels:
-                shutil.rmtree(self._spool.results_folder(parcel), ignore_errors=True)
+                self._spool.remove_parcel(parcel)
         self._journal.forget_probes([key for key, _ in finished], _NEVER_CAME)
 
     def _row(self, uid: str) -> ImageRow | None:

@@ -22,6 +22,9 @@ PORT_KEYS = {
 }
 """By process, its key in ``MonitoringSettings``."""
 
+ALONE = {"truth": "truth_port"}
+"""The same of what ``secondread up`` does not start: ``secondread truth listen``."""
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -49,12 +52,13 @@ def listeners(settings: Settings) -> list[Listener]:
 
 
 def health_urls(settings: Settings) -> dict[str, str]:
-    """By process, where it says whether it works."""
+    """By process, where it says whether it works; the listener for pathology if it has a port."""
     host = settings.monitoring.host
+    keys = PORT_KEYS | (ALONE if settings.truth.port else {})
     here = "127.0.0.1" if host in ("", "0.0.0.0") else host  # noqa: S104 asks, does not bind
     return {
         process: f"http://{here}:{getattr(settings.monitoring, key)}/healthz"
-        for process, key in PORT_KEYS.items()
+        for process, key in keys.items()
     }
 
 

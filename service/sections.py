@@ -6,15 +6,36 @@ import base64
 import binascii
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from service.destination import AeTitle, ClientTls, PlainUrl, Port, Seconds, Section
 
 REFERENCE_MODEL = Path(__file__).resolve().parent.parent / "model_export" / "reference"
 _PUBLIC_KEY_BYTES = 32
 """Of Ed25519."""
+
+
+class TritonSettings(Section):
+    """A Triton Inference Server that runs the model, in place of the worker. Needs the extra
+    ``triton``.
+
+    url: ``grpc://HOST:PORT``, or ``grpcs://HOST:PORT`` with ``tls``.
+    timeout: seconds for the answer to one request.
+    """
+
+    url: Annotated[str, StringConstraints(pattern=r"^grpcs?://([^\s/@:]+|\[[0-9a-fA-F:]+\]):\d+$")]
+    tls: ClientTls | None = None
+    timeout: Seconds = 60
+
+    @model_validator(mode="after")
+    def _tls_as_the_url_says(self) -> Self:
+        if self.url.startswith("grpcs:") != (self.tls is not None):
+            raise ValueError("a grpcs url needs tls, and a grpc url has none")
+        if self.tls is not None and not self.tls.check_host_name:
+            raise ValueError("tls.check_host_name: with gRPC the host name is always checked")
+        return self
 
 
 class AnalysisSettings(Section):
@@ -44,6 +65,8 @@ class AnalysisSettings(Section):
     coloured_share: above this share of coloured pixels in the box the image is not analysed.
     unlike_training: what becomes of an image that the model's gate does not know: its score is
         flagged, or it counts as not analysed.
+    triton: if it is there, a server runs the model; ``providers``, ``threads`` and what else is of
+        ONNX Runtime is then the server's business.
     """
 
     model: Path = REFERENCE_MODEL
@@ -73,6 +96,7 @@ class AnalysisSettings(Section):
     decode_megabytes: int = Field(default=4096, ge=256)
     coloured_share: float = Field(default=0.005, ge=0, le=1)
     unlike_training: Literal["flag", "refuse"] = "flag"
+    triton: TritonSettings | None = None
 
     @field_validator("trusted_keys")
     @classmethod
@@ -195,7 +219,47 @@ class MonitoringSettings(Section):
     delivery_port: int = Field(default=9110, ge=0, le=65535)
     keeper_port: int = Field(default=9111, ge=0, le=65535)
     web_port: int = Field(default=9112, ge=0, le=65535)
+    truth_port: int = Field(default=9113, ge=0, le=65535)
     silent_seconds: Seconds = 60
+
+
+class SpoolSettings(Section):
+    """Where received files and results are kept: without a bucket in ``spool/`` in ``data_dir``.
+
+    bucket: in a store that speaks S3, which ``data_dir`` then only holds copies of. Needs the extra
+        ``s3``.
+    prefix: of the objects' names, where the bucket is not ours alone.
+    endpoint: URL of the store; without it, Amazon's of the ``region``.
+    access_key, secret_key: who we are. credentials_file: the same from a file as the AWS CLI has
+        it, ``[default]``. Without any, botocore looks for a role of the machine or of the pod.
+    ca_file: PEM of the authorities that may have signed the store's certificate.
+    timeout: seconds for a connection, and for each answer; there are three tries.
+    cache_bytes: of copies on this machine.
+    """
+
+    bucket: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_./-]*$")
+    endpoint: PlainUrl | None = None
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: SecretStr = SecretStr("")
+    credentials_file: Path | None = None
+    ca_file: Path | None = None
+    timeout: Seconds = 10
+    cache_bytes: int = Field(default=10 << 30, ge=0)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        given = any(
+            getattr(self, name) != field.default for name, field in type(self).model_fields.items()
+        )
+        if given and not self.bucket:
+            raise ValueError("bucket is missing: it names where in the store")
+        if bool(self.access_key) != bool(self.secret_key.get_secret_value()):
+            raise ValueError("access_key and secret_key belong together")
+        if self.access_key and self.credentials_file is not None:
+            raise ValueError("give access_key or credentials_file, not both")
+        return self
 
 
 class TracingSettings(Section):

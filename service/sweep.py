@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pynetdicom.dsutils import split_dataset
@@ -18,7 +16,7 @@ from service.journal.journal import Journal
 from service.journal.records import ReceivedImage
 from service.monitoring.metrics import Metrics
 from service.sop_classes import ignored_reason
-from service.spool import Spool, image_key
+from service.spool import Spool, image_key, image_name
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +52,8 @@ class Sweeper:
         self._clock = clock
         self._started = clock()
         self._done = 0
-        self._first_seen: dict[Path, float] = {}
+        self._seen_before: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
 
     def sweep(self) -> None:
         """The shards that are due since the last call. Raises JournalError, OSError."""
@@ -62,18 +61,18 @@ class Sweeper:
         for number in range(max(self._done, due - _SHARDS), due):
             self._done = number + 1
             if number % _SHARDS == 0:
+                self._seen_before, self._seen = self._seen, {}
                 self._remove_old(self._spool.incoming.glob("*.tmp"))
-                self._forget_what_is_gone()
             shard = f"{number % _SHARDS:02x}"
-            self._sweep_images(self._spool.root / "images" / shard)
-            self._sweep_results(self._spool.root / "results" / shard)
+            self._sweep_images(shard)
+            self._sweep_results(shard)
 
-    def _sweep_images(self, folder: Path) -> None:
-        files = {path.stem: path for path in folder.glob("*.dcm")}
-        for key in sorted(files.keys() - self._journal.known_images(list(files))):
-            if not self._is_old(files[key]):
+    def _sweep_images(self, shard: str) -> None:
+        keys = self._spool.image_keys(shard)
+        for key in sorted(set(keys) - self._journal.known_images(keys)):
+            if not self._is_old(image_name(key)):
                 continue
-            image = _described(key, files[key])
+            image = _described(key, self._spool)
             self._journal.record_received(image)
             if image.ignored_reason == UNREADABLE:
                 self._metrics.swept.labels("unreadable").inc()
@@ -82,37 +81,40 @@ class Sweeper:
                 self._metrics.swept.labels("adopted").inc()
                 log.warning("%s adopted: ingest died between its file and its row", key)
 
-    def _sweep_results(self, folder: Path) -> None:
-        parcels = {path.name: path for path in folder.glob("*")}
-        known = self._journal.known_parcels(list(parcels))
-        for parcel, path in parcels.items():
+    def _sweep_results(self, shard: str) -> None:
+        parcels = self._spool.parcels(shard)
+        known = self._journal.known_parcels(parcels)
+        for parcel in parcels:
             if parcel in known:
-                self._remove_old(path.glob(".*.tmp"))
-            elif self._is_old(path):
-                shutil.rmtree(path, ignore_errors=True)
+                self._remove_old(self._spool.left_overs(parcel))
+            elif self._is_old(f"results/{parcel}"):
+                self._spool.remove_parcel(parcel)
                 self._metrics.swept.labels("removed").inc()
                 log.warning("%s removed: a worker died before it could record it", parcel)
 
     def _remove_old(self, paths: Iterator[Path]) -> None:
         for path in paths:
-            if self._is_old(path):
+            if self._is_old(str(path)):
                 path.unlink(missing_ok=True)
                 self._metrics.swept.labels("removed").inc()
 
-    def _is_old(self, path: Path) -> bool:
-        """By our own watch since we saw it first, for a clock that jumps makes every file old."""
+    def _is_old(self, name: str) -> bool:
+        """By our own watch since we saw it first, for a clock that jumps makes every file old.
+
+        What was not there in one round is forgotten.
+        """
         now = self._clock()
-        return now - self._first_seen.setdefault(path, now) >= self._age
+        first = self._seen_before.get(name, now)
+        self._seen[name] = first
+        return now - first >= self._age
 
-    def _forget_what_is_gone(self) -> None:
-        self._first_seen = {path: at for path, at in self._first_seen.items() if path.exists()}
 
-
-def _described(key: str, path: Path) -> ReceivedImage:
+def _described(key: str, spool: Spool) -> ReceivedImage:
     """As ingest would have recorded it; ignored as UNREADABLE if it is not what its name says."""
-    received_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    received_at, path = spool.kept_since(key), spool.kept_image(key)
+    size = path.stat().st_size if path.is_file() else 0
     unreadable = ReceivedImage(
-        key, "", "", "", "", path.stat().st_size, "", received_at, ignored_reason=UNREADABLE
+        key, "", "", "", "", size, "", received_at, ignored_reason=UNREADABLE
     )
     content = content_of(path)
     if content is None:

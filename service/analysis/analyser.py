@@ -100,8 +100,12 @@ class Analyser:
 
     @property
     def provider(self) -> str:
-        """The execution provider that really runs the model."""
+        """What really runs the model."""
         return self._scorer.provider
+
+    def what_is_wrong(self) -> str | None:
+        """Why nothing can be analysed now, in one line; None while all is well."""
+        return self._scorer.what_is_wrong()
 
     def close(self) -> None:
         """End the decoder process and the batcher."""

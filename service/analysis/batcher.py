@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.outage import Outage
+
 Pixels = NDArray[np.float32]
 Answers = tuple[NDArray[np.float32], ...]
 """The network's outputs, each with the images along its first axis."""
@@ -95,6 +97,10 @@ class Batcher:
         if len(wanted) > 1:
             try:
                 answers = self._rows([waiting.image for waiting in wanted])
+            except Outage as error:
+                for waiting in wanted:
+                    waiting.future.set_exception(error)
+                return
             except BaseException:  # noqa: BLE001 whose fault it is shows when each runs alone
                 answers = []
             for waiting, answer in zip(wanted, answers, strict=False):

@@ -1,4 +1,4 @@
-"""The model at work: one ONNX Runtime session, score and CAM in one pass."""
+"""The model at work, here or on a server: score and CAM in one pass."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +48,24 @@ class Score:
     distance: float | None = None
 
 
-class Scorer:
-    """A warm session; safe to call from several threads (ONNX Runtime serialises what it must).
+class Runner(Protocol):
+    """What computes the network: this process, or a server. Thread-safe."""
 
-    No more images are scored at the same time than the cores are enough for: two runs that want
-    all of them cost each other more than they gain.
+    @property
+    def provider(self) -> str:
+        """What really runs the model: an execution provider, or a server's kind."""
+
+    def run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """``(n, 3, size, size)`` to the outputs of ``outputs_of``, ``(n, …)`` each."""
+
+    def what_is_wrong(self) -> str | None:
+        """One line for an operator while nothing can be run; None while all is well."""
+
+    def close(self) -> None: ...
+
+
+class Scorer:
+    """A warm model; safe to call from several threads.
 
     With ``settings.batch`` above 1, images of threads that call at the same time share a run.
 
@@ -59,8 +73,8 @@ class Scorer:
         one they are built at each start.
     on_run: is told how many images each run scores.
 
-    Raises InferenceError if the model cannot be loaded, or if ``require_gpu`` is set and the
-    session would run on the CPU.
+    Raises InferenceError if the model cannot be loaded or used, or if ``require_gpu`` is set and it
+    would run on the CPU. A server that is away is waited for: see ``what_is_wrong``.
     """
 
     def __init__(
@@ -72,43 +86,37 @@ class Scorer:
     ) -> None:
         self._manifest = package.manifest
         self._on_run = on_run
-        self._session = make_session(package, settings, engine_cache)
-        self._outputs = outputs_of(package)
-        if settings.require_gpu and self.provider == _CPU:
-            raise InferenceError(
-                "analysis.require_gpu is set, but the model would run on the CPU. Install "
-                "onnxruntime-gpu (the extra `gpu`) in place of onnxruntime, with a driver and "
-                "CUDA that it supports, list a GPU provider in analysis.providers, or unset "
-                "analysis.require_gpu"
-            )
-        self._runs = threading.BoundedSemaphore(runs_at_once(settings.threads))
-        self._sized_runs: SizedRuns | None = None
-        if self.provider in GPUS:
-            size = self._manifest.preprocessing.size
-            self._sized_runs = SizedRuns(self._session, self._outputs, size, most=settings.batch)
+        self._runner = _runner(package, settings, engine_cache)
         self._batcher: Batcher | None = None
         if settings.batch > 1:
             self._batcher = Batcher(self._run, settings.batch, settings.batch_wait_ms / 1000)
         try:
-            self.score(np.zeros((64, 64), dtype=np.uint8))
+            if self.what_is_wrong() is None:
+                self.score(np.zeros((64, 64), dtype=np.uint8))
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """End the batcher; a thread that waits for a score gets BatcherClosed."""
+        """End batcher and runner; a thread that waits for a score gets BatcherClosed."""
         if self._batcher is not None:
             self._batcher.close()
+        self._runner.close()
 
     @property
     def provider(self) -> str:
-        """The execution provider that really runs the model."""
-        return str(self._session.get_providers()[0])
+        """What really runs the model."""
+        return self._runner.provider
+
+    def what_is_wrong(self) -> str | None:
+        """Why nothing can be scored now, in one line; None while all is well."""
+        return self._runner.what_is_wrong()
 
     def score(self, image: NDArray[np.uint8]) -> Score:
         """Score ``(H, W)`` grey or ``(H, W, 3)`` RGB uint8, already cropped to the box.
 
-        Raises InferenceError if the network's answer is not a probability.
+        Raises InferenceError if the network's answer is not a probability, or none can be had; if
+        that is a server's outage, it is an Outage too.
         """
         pixels = preprocess(image, self._manifest.preprocessing)
         answers = (
@@ -125,15 +133,8 @@ class Scorer:
         return Score(malignant, 1 - malignant, cams, float(gate[0][0]) if gate else None)
 
     def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
-        """``(n, 3, size, size)`` to the outputs, ``(n, …)`` each."""
         self._on_run(len(images))
-        with self._runs:
-            if self._sized_runs is not None:
-                return self._sized_runs.run(images)
-            answers: list[NDArray[np.float32]] = self._session.run(
-                list(self._outputs), {INPUT: images}
-            )
-        return answers
+        return self._runner.run(images)
 
     def unlike_training(self, score: Score) -> bool:
         """Whether the image lies beyond the gate's limit; a distance that is no number does."""
@@ -150,6 +151,64 @@ class Scorer:
         """
         spec = self._manifest.preprocessing
         return heatmap_of(score.cams[logit], box.height, box.width, spec)
+
+
+class OnnxRunner:
+    """An ONNX Runtime session of this process, which serialises what it must.
+
+    No more images are scored at the same time than the cores are enough for: two runs that want
+    all of them cost each other more than they gain.
+    """
+
+    def __init__(
+        self, package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None
+    ) -> None:
+        self._session = make_session(package, settings, engine_cache)
+        self._outputs = outputs_of(package)
+        if settings.require_gpu and self.provider == _CPU:
+            raise InferenceError(
+                "analysis.require_gpu is set, but the model would run on the CPU. Install "
+                "onnxruntime-gpu (the extra `gpu`) in place of onnxruntime, with a driver and "
+                "CUDA that it supports, list a GPU provider in analysis.providers, or unset "
+                "analysis.require_gpu"
+            )
+        self._runs = threading.BoundedSemaphore(runs_at_once(settings.threads))
+        self._sized_runs: SizedRuns | None = None
+        if self.provider in GPUS:
+            size = package.manifest.preprocessing.size
+            self._sized_runs = SizedRuns(self._session, self._outputs, size, most=settings.batch)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        with self._runs:
+            if self._sized_runs is not None:
+                return self._sized_runs.run(images)
+            answers: list[NDArray[np.float32]] = self._session.run(
+                list(self._outputs), {INPUT: images}
+            )
+        return answers
+
+    def what_is_wrong(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing: the session ends with its last user."""
+
+
+def _runner(package: ModelPackage, settings: AnalysisSettings, engine_cache: Path | None) -> Runner:
+    if settings.triton is None:
+        return OnnxRunner(package, settings, engine_cache)
+    try:
+        from service.analysis.triton import TritonRunner
+    except ModuleNotFoundError:
+        raise InferenceError(
+            "analysis.triton needs the extra `triton`: pip install 'secondread[cpu,triton]'"
+        ) from None
+    return TritonRunner(package, settings, settings.triton)
 
 
 def runs_at_once(threads: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from service.analysis.analyser import Analyser
@@ -92,6 +92,11 @@ class ModelsInHand:
         with self._models.use(self._model_of(job)) as analyser:
             yield analyser
 
+    def what_is_wrong(self) -> str | None:
+        """Why new studies cannot be analysed now, in one line; None while all is well."""
+        active = self._choice.active
+        return self._models.all()[active].what_is_wrong()
+
     def look(self) -> None:
         """Take up what has changed in the store; close what is not needed."""
         version = self._store.version()
@@ -155,8 +160,11 @@ class ModelsInHand:
 
     def _take_up(self) -> None:
         """What can be loaded of the new state; in place of what cannot, the old stays."""
+        before = self._choice
         try:
-            choice, error = self._load(self._store.state(), self._choice.active)
+            choice, error = self._load(
+                self._store.state(), before.active, trusted=(before.active, before.canary)
+            )
         except Exception as failure:  # noqa: BLE001 whatever it is, the old models work
             self._refused(failure)
             return
@@ -181,14 +189,18 @@ class ModelsInHand:
             self._refused(error)
         return choice
 
-    def _load(self, state: State, before: str | None) -> tuple[Choice, Exception | None]:
+    def _load(
+        self, state: State, before: str | None, trusted: Collection[str | None] | None = None
+    ) -> tuple[Choice, Exception | None]:
         """before: what goes on if the active model cannot be loaded; without it that is raised.
 
+        trusted: models that were in use before and need not show that they work now, while others
+            must; None: none must, for a worker that starts waits for a server that is away.
         Also what kept a model from being loaded. A canary that cannot be loaded is none.
         """
         error: Exception | None = None
         try:
-            active = self._loaded(self._store.sha256_of(state.active))
+            active = self._loaded(self._store.sha256_of(state.active), trusted)
         except Exception as failure:
             if before is None:
                 raise
@@ -197,13 +209,16 @@ class ModelsInHand:
             return Choice(active), error
         canary = state.canary
         try:
-            self._loaded(canary.model)
+            self._loaded(canary.model, trusted)
         except Exception as failure:  # noqa: BLE001 whatever it is, the active model works
             return Choice(active), failure
         return Choice(active, canary.model, canary.share, frozenset(canary.scanners)), error
 
-    def _loaded(self, sha256: str) -> str:
-        with self._models.use(sha256):
+    def _loaded(self, sha256: str, trusted: Collection[str | None] | None = None) -> str:
+        with self._models.use(sha256) as analyser:
+            wrong = analyser.what_is_wrong()
+            if wrong is not None and trusted is not None and sha256 not in trusted:
+                raise InferenceError(wrong)
             return sha256
 
     def _refused(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The analysis worker's process: one warm ONNX session, some threads that wait on it."""
+"""The analysis worker's process: warm models, some threads that wait on them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def run(settings: Settings) -> int:
 @contextmanager
 def _handlers(tools: Tools) -> Iterator[Handlers]:
     with closing(_models(tools)) as models, shadow_follows(tools):
+        tools.checks.append(models.what_is_wrong)
+        if (triton := tools.settings.analysis.triton) is not None:
+            up = tools.metrics.triton_up.labels(triton.url)
+            up.set_function(lambda: float(models.what_is_wrong() is None))
         task = AnalysisTask(
             tools.settings,
             tools.spool,

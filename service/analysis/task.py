@@ -14,7 +14,7 @@ from service.analysis.model_package import ModelPackageError
 from service.analysis.models_in_hand import AskedModelMissing
 from service.config import Settings
 from service.destination import ObjectKind
-from service.journal.journal import Journal
+from service.journal.journal import Journal, JournalError
 from service.journal.lease import keep_alive
 from service.journal.records import AnalysisJob, AnalysisOutcome, ImageState, Parcels
 from service.log import fault
@@ -23,7 +23,7 @@ from service.monitoring.metrics import Metrics
 from service.parcel_jobs import after_fault, publish
 from service.results import FILES, parcels_for
 from service.sections import ReportNotAnalysed
-from service.spool import Spool
+from service.spool import Spool, SpoolFileDamaged
 from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,10 @@ _FAILURES: dict[type[Exception], str] = {
         "its study's model cannot be loaded: see `secondread model list`, install it again, replay"
     ),
     AskedModelMissing: "the model that was asked for is not installed any more: install it, replay",
+    SpoolFileDamaged: (
+        "the image's file in the spool is not what was put there: restore it and replay, or send it"
+        " again"
+    ),
     WorkerDied: "the worker died in every attempt: look for a lack of memory, then replay",
 }
 
@@ -100,6 +104,8 @@ class AnalysisTask:
         ):
             try:
                 analysis = self._analyse(job)
+            except JournalError:
+                raise
             except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
                 self._tracer.span(key, "analysis", began, {"attempt": job.attempt}, good=False)
                 self._record_failure(job, error)
@@ -150,10 +156,12 @@ class AnalysisTask:
 
     def _record_failure(self, job: AnalysisJob, error: Exception) -> None:
         words = _FAILURES.get(type(error), f"the analysis broke off: {fault(error)}")
-        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
-        log.error("%s attempt %d: %s", job.key, job.attempt, text)
-        self._journal.record_analysis_failure(job, text, wait)
-        if wait is None:
+        failed = after_fault(error, words, job.attempt, self._retry, self._metrics)
+        log.error("%s attempt %d: %s", job.key, job.attempt, failed.words)
+        self._journal.record_analysis_failure(
+            job, failed.words, failed.retry_in, counts=failed.counts
+        )
+        if failed.retry_in is None:
             self._metrics.outcomes.labels(ImageState.FAILED, type(error).__name__).inc()
 
     def _trace(self, job: AnalysisJob, began: float, outcome: AnalysisOutcome) -> None:

@@ -15,6 +15,7 @@ from service.analysis.model_package import ModelPackageError
 from service.analysis.model_store import ModelStore
 from service.backup.contents import (
     ACCOUNTS_FILE,
+    SPOOL,
     BackupError,
     Database,
     copy_and_digest,
@@ -25,7 +26,8 @@ from service.backup.journal_copy import database_of, require_empty, restore_jour
 from service.config import Settings
 from service.journal.journal import Journal
 from service.ownership import hand_over
-from service.spool import Spool, sync_folder
+from service.spool import image_name, result_name, sync_folder
+from service.spool_opening import open_spool
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Restore:
         self.description = read_description(folder)
         self._digests = read_sums(folder, self.description)
         self._settings = settings
+        self._spool = open_spool(settings)
         self._folder = folder
         self._database = database_of(settings.journal_url)
         data_dir = settings.data_dir
@@ -84,6 +87,8 @@ class Restore:
             copy.flush()
             os.fsync(copy.fileno())
         self._compare(name, digest)
+        if name.startswith(f"{SPOOL}/"):
+            self._spool.take_in(name.removeprefix(f"{SPOOL}/"))
 
     def finish(self) -> Lacking:
         """Upgrade the journal, take probes out, sync. Raises BackupError, JournalError, OSError.
@@ -91,16 +96,15 @@ class Restore:
         A probe may have lost its files between the journal's copy and the spool's; it is no
         patient's, and the restored service sends new ones.
         """
-        settings = self._settings
-        spool = Spool(settings.spool_dir)
+        settings, spool = self._settings, self._spool
         spool.prepare()
         with closing(Journal(settings.journal_url)) as journal:
             self._migrate(journal)
             probes = journal.every_probe()
             for key, parcels in probes:
-                spool.image_path(key).unlink(missing_ok=True)
+                spool.remove_image(key)
                 for parcel in parcels:
-                    shutil.rmtree(spool.results_folder(parcel), ignore_errors=True)
+                    spool.remove_parcel(parcel)
             journal.forget_probes([key for key, _ in probes])
             images, deliveries = journal.needed_files()
             models = journal.awaited_models()
@@ -108,12 +112,13 @@ class Restore:
             if path.is_dir():
                 sync_folder(path)
         hand_over([*_tree(settings.data_dir), settings.accounts_file], settings.data_dir)
+        kept = set(spool.names())
         return Lacking(
-            images=tuple(key for key in images if not spool.image_path(key).is_file()),
+            images=tuple(key for key in images if image_name(key) not in kept),
             parcels=tuple(
                 parcel
                 for parcel, names in deliveries
-                if not all((spool.results_folder(parcel) / name).is_file() for name in names)
+                if not kept.issuperset(result_name(parcel, name) for name in names)
             ),
             models=_missing(ModelStore(settings), models),
         )
@@ -147,6 +152,8 @@ class Restore:
             return self._sqlite_file()
         if name == ACCOUNTS_FILE:
             return self._settings.accounts_file
+        if name.startswith(f"{SPOOL}/"):
+            return self._spool.root / name.removeprefix(f"{SPOOL}/")
         return self._settings.data_dir / name
 
     def _sqlite_file(self) -> Path:

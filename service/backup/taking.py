@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 from service.backup.contents import (
     ACCOUNTS_FILE,
@@ -29,6 +30,7 @@ from service.backup.contents import (
 from service.backup.journal_copy import copy_journal, database_of
 from service.config import Settings
 from service.spool import sync_folder
+from service.spool_opening import open_spool
 
 
 class Backup:
@@ -46,6 +48,7 @@ class Backup:
         if any(folder.iterdir()):
             raise BackupError(f"{folder} is not empty: name a new folder")
         self._settings = settings
+        self._spool = open_spool(settings)
         self._folder = folder
         self._made_at = datetime.now(UTC)
         self._digests: dict[str, str] = {}
@@ -59,23 +62,21 @@ class Backup:
         with copy.open("rb") as stream:
             self._count(database.file, *copy_and_digest(stream, None))
 
-    def files(self) -> list[tuple[Path, str]]:
-        """What is to be copied after the journal, and its name in the backup."""
-        settings, found = self._settings, []
-        for kind in ("images", "results"):
-            found += list(_below(settings.spool_dir / kind, f"{SPOOL}/{kind}"))
-        found += list(_below(settings.audit_dir, AUDIT))
-        found += list(_below(settings.models_dir, MODELS))
-        if settings.accounts_file.is_file():
-            found.append((settings.accounts_file, ACCOUNTS_FILE))
+    def files(self) -> list[str]:
+        """Names in the backup of what is to be copied after the journal. Raises OSError."""
+        found = [f"{SPOOL}/{name}" for name in self._spool.names()]
+        found += _below(self._settings.audit_dir, AUDIT)
+        found += _below(self._settings.models_dir, MODELS)
+        if self._settings.accounts_file.is_file():
+            found.append(ACCOUNTS_FILE)
         return found
 
-    def copy(self, source: Path, name: str) -> None:
+    def copy(self, name: str) -> None:
         """Copy one file, durably; one that was removed meanwhile is left out. Raises OSError."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            stream = source.open("rb")
+            stream = self._source(name)
         except FileNotFoundError:
             return
         with stream, target.open("xb") as copy:
@@ -99,16 +100,23 @@ class Backup:
         write_description(self._folder, description)
         return description
 
+    def _source(self, name: str) -> BinaryIO:
+        if name == ACCOUNTS_FILE:
+            return self._settings.accounts_file.open("rb")
+        if name.startswith(f"{SPOOL}/"):
+            return self._spool.open(name.removeprefix(f"{SPOOL}/"))
+        return (self._settings.data_dir / name).open("rb")
+
     def _count(self, name: str, digest: str, size: int) -> None:
         self._digests[name] = digest
         self._size_bytes += size
 
 
-def _below(folder: Path, name: str) -> Iterator[tuple[Path, str]]:
+def _below(folder: Path, name: str) -> Iterator[str]:
     """The files of a folder tree, but for temporary ones, whose names begin with a dot."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [each for each in folders if not each.startswith(".")]
         relative = Path(parent).relative_to(folder)
         for file in sorted(files):
             if not file.startswith("."):
-                yield Path(parent) / file, (Path(name) / relative / file).as_posix()
+                yield (Path(name) / relative / file).as_posix()

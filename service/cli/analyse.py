@@ -67,17 +67,23 @@ def analyse(
     except (ConfigurationError, ModelPackageError, InferenceError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    with (
-        closing(analyser),
-        warnings.catch_warnings(),
-        Progress(console=errors, transient=True) as progress,
-    ):
-        warnings.simplefilter("ignore")  # pydicom quotes the values that it warns of
-        for file in progress.track(files, description="analysing"):
-            row = analyse_file(analyser, file, out)
-            rows.append(row)
-            if as_json:
-                typer.echo(json.dumps(asdict(row)))
+    try:
+        with (
+            closing(analyser),
+            warnings.catch_warnings(),
+            Progress(console=errors, transient=True) as progress,
+        ):
+            if (wrong := analyser.what_is_wrong()) is not None:
+                raise InferenceError(wrong)
+            warnings.simplefilter("ignore")  # pydicom quotes the values that it warns of
+            for file in progress.track(files, description="analysing"):
+                row = analyse_file(analyser, file, out)
+                rows.append(row)
+                if as_json:
+                    typer.echo(json.dumps(asdict(row)))
+    except InferenceError as error:
+        errors.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
     if not as_json:
         Console().print(_table(rows))
     if any(row.outcome == "failed" for row in rows):

@@ -37,8 +37,8 @@ def backup(
     os.umask(0o077)
     taken = Backup(settings, folder)
     taken.copy_journal()
-    for source, name in _shown(taken.files(), "copying"):
-        taken.copy(source, name)
+    for name in _shown(taken.files(), "copying"):
+        taken.copy(name)
     description = taken.finish()
     if as_json:
         typer.echo(json.dumps(asdict(description), indent=2))

@@ -83,7 +83,7 @@ def list_lesions(
     Exit code 0, 1 if the journal has no image of that study, 2 if configuration or journal cannot
     be used.
     """
-    from service.spool import Spool
+    from service.spool_opening import open_spool
     from service.summary.attribution import lesions_in
 
     try:
@@ -92,7 +92,7 @@ def list_lesions(
         with closing(journal):
             journal.check()
             rows = journal.study_images(study)
-            found = lesions_in(rows, journal.lesion_links(study), Spool(settings.spool_dir))
+            found = lesions_in(rows, journal.lesion_links(study), open_spool(settings))
     except (ConfigurationError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

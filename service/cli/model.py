@@ -82,6 +82,40 @@ def verify(
         _fail(problem)
 
 
+@model_app.command()
+def triton(
+    folder: Folder,
+    repository: Annotated[
+        Path, typer.Argument(file_okay=False, help="Model repository of the Triton server.")
+    ],
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Images that Triton scores in one run, at most.")
+    ] = 8,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object: name, folder, sha256, written.")
+    ] = False,
+) -> None:
+    """Write the model for a Triton Inference Server, named after its digest.
+
+    Other models in the repository stay as they are. Exit code 0 if it is there now, 1 if not.
+    """
+    from service.analysis.inference import InferenceError
+    from service.analysis.triton_repository import write_model
+
+    package = _package(folder)
+    try:
+        model, written = write_model(package, repository, batch)
+    except InferenceError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or repository} cannot be written: {error.strerror}")
+    if as_json:
+        told = {"name": model.name, "folder": str(model), "sha256": package.manifest.sha256}
+        typer.echo(json.dumps(told | {"written": written}, indent=2))
+    else:
+        typer.echo(f"{'wrote' if written else 'unchanged:'} {model}")
+
+
 def _package(folder: Path) -> ModelPackage:
     try:
         return load_model_package(folder)

@@ -37,7 +37,7 @@ def up(config: ConfigFile = None) -> None:
     """Run everything on this machine, its embedded broker included, until Ctrl-C or SIGTERM."""
     from service.supervisor import Supervisor
 
-    settings = _settings(config, "up")
+    settings = process_settings(config, "up")
     supervisor = Supervisor(settings, config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -57,7 +57,7 @@ def ingest(config: ConfigFile = None) -> None:
     from service.ingest import process
     from service.queue.publisher import Publisher
 
-    settings = _settings(config, "ingest")
+    settings = process_settings(config, "ingest")
     publisher = Publisher(settings.broker_url)
     process.run(settings, publisher.analysis)
     publisher.close()
@@ -68,7 +68,7 @@ def worker(
     config: ConfigFile = None,
 ) -> None:
     """Run one worker: it analyses images, or delivers results."""
-    settings = _settings(config, queue.value)
+    settings = process_settings(config, queue.value)
     if queue is WorkerQueue.ANALYSIS:
         from service.analysis import process as analysis
 
@@ -82,17 +82,18 @@ def keeper(config: ConfigFile = None) -> None:
     """Run the keeper: it brings lost jobs back, and measures queues and disk."""
     from service import keeper as process
 
-    raise typer.Exit(process.run(_settings(config, "keeper")))
+    raise typer.Exit(process.run(process_settings(config, "keeper")))
 
 
 def web(config: ConfigFile = None) -> None:
     """Run the web page and the REST API: they show images and results, and take orders."""
     from service.web import process
 
-    raise typer.Exit(process.run(_settings(config, "web")))
+    raise typer.Exit(process.run(process_settings(config, "web")))
 
 
-def _settings(config: Path | None, role: str) -> Settings:
+def process_settings(config: Path | None, role: str) -> Settings:
+    """The configuration of one of our processes, and what every one of them begins with."""
     settings = load_settings(config)
     set_up_logging(role, settings.log_level)
     # Images, results and journal are for the service's own user.

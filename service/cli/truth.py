@@ -19,7 +19,6 @@ from rich.table import Table
 
 from service.cli.journal import opened_journal
 from service.cli.options import ConfigFile
-from service.config import load_settings
 from service.journal.truth_records import Taken
 from service.truth.cases import By, grouped, image_cases, study_cases
 from service.truth.figures import Estimate, Figures, figures
@@ -57,9 +56,13 @@ def import_table(
     Each row is kept by itself, so that the file can be read again. Exit code 0 if every row is
     known now, 1 if one cannot be taken, 2 if file, configuration or journal cannot be used.
     """
+    from service.audit.trail import AuditTrail
+    from service.monitoring.metrics import Metrics
     from service.truth.table import TableError, read_table
+    from service.truth.taking import take
 
-    with opened_journal(config) as (_, journal):
+    with opened_journal(config) as (settings, journal):
+        trail = AuditTrail(settings.audit_dir, Metrics())
         try:
             rows = list(read_table(file, _login(), datetime.now(UTC).date()))
         except (TableError, OSError) as error:
@@ -71,7 +74,7 @@ def import_table(
                 if row.truth is None:
                     told.append((row.line, "bad", row.reason))
                 else:
-                    taken = journal.record_truth(row.truth, replace=replace)
+                    taken = take(journal, trail, row.truth, replace=replace)
                     told.append((row.line, taken.value, _WORDS.get(taken, "")))
     counts = Counter({**dict.fromkeys([*map(str, Taken), "bad"], 0)})
     counts.update(outcome for _, outcome, _ in told)
@@ -133,7 +136,7 @@ def export(
     journal cannot be used.
     """
     from service.analysis.decode import Decoder
-    from service.spool import Spool
+    from service.spool_opening import open_spool
     from service.truth.export import ExportError
     from service.truth.export import export as write
 
@@ -146,7 +149,7 @@ def export(
             _progress() as progress,
         ):
             task = progress.add_task("writing", total=len(images))
-            spool = Spool(settings.spool_dir)
+            spool = open_spool(settings)
             made = write(images, spool, decoder, folder, lambda: progress.advance(task))
     except ExportError as error:
         _end(str(error))
@@ -169,13 +172,10 @@ def listen(config: ConfigFile = None) -> None:
 
     Exit code 2 if the configuration cannot be used, 1 if the journal cannot.
     """
-    from service.log import set_up_logging
+    from service.cli.processes import process_settings
     from service.truth import process
 
-    settings = load_settings(config)
-    set_up_logging("truth", settings.log_level)
-    os.umask(0o077)
-    process.run(settings)
+    process.run(process_settings(config, "truth"))
 
 
 def _as_json(by: By, version: str, group: str, level: str, found: Figures) -> dict[str, object]:

@@ -21,7 +21,7 @@ from service.journal.records import CommitmentJob, CommitmentRequest
 from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.scu import AssociationFailed, Peer, associated, status_of
-from service.spool import Spool
+from service.spool import Spool, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,13 @@ class Reporter:
                     job, "the association ended, and no address for reports is configured", None
                 )
                 return
-            failed = failures(
-                request.references, self._journal.kept(request.references), self._spool
-            )
+            try:
+                failed = failures(
+                    request.references, self._journal.kept(request.references), self._spool
+                )
+            except StoreError as no_answer:
+                self._record_failure(job, str(no_answer), self._retry_in(job, peer))
+                return
             error = _send(
                 send, *event_information(request.transaction_uid, request.references, failed)
             )

@@ -25,7 +25,7 @@ def failures(
 ) -> dict[Reference, int]:
     """Failure Reason of each reference that cannot be committed to; every file is read whole.
 
-    kept: see ``Journal.kept``.
+    kept: see ``Journal.kept``. Raises StoreError where nobody can tell now.
     """
     reasons = {}
     for reference in references:
@@ -41,7 +41,7 @@ def _failure(reference: Reference, image: KeptImage | None, spool: Spool) -> int
         return NO_SUCH_OBJECT_INSTANCE
     if image.sop_class_uid != reference[0]:
         return CLASS_INSTANCE_CONFLICT
-    if content_of(spool.image_path(image.key)) != (image.size_bytes, image.digest):
+    if content_of(spool.kept_image(image.key)) != (image.size_bytes, image.digest):
         return PROCESSING_FAILURE
     return 0
 

@@ -23,7 +23,7 @@ from service.log import fault
 from service.monitoring.metrics import Metrics
 from service.results import InvalidObject, ResultCheck
 from service.scu import AssociationFailed, UnreadableFile, storage_object
-from service.spool import Spool
+from service.spool import Spool, StoreError
 from service.tracing import NO_TRACER, Tracer
 
 log = logging.getLogger(__name__)
@@ -169,14 +169,14 @@ class Deliverer:
         self, job: DeliveryJob, destination: Destination
     ) -> tuple[Verdict, str, tuple[Reference, ...]]:
         """All objects on one way: the verdict, what went wrong in words, and what was sent."""
-        folder = self._spool.results_folder(job.parcel)
         try:
-            ours = {folder / name: storage_object(folder / name) for name in job.objects}
+            paths = [self._spool.result_path(job.parcel, name) for name in job.objects]
+            ours = {path: storage_object(path) for path in paths}
             contexts = [(each.sop_class_uid, each.transfer_syntax_uid) for each in ours.values()]
             with self._ways[destination.name].open(contexts) as transport:
                 variant = variant_for(destination, transport.report_class)
                 files = files_for(
-                    destination.name, job.objects, job.parcel, variant, self._spool, self._check
+                    destination.name, paths, job.parcel, variant, self._spool, self._check
                 )
                 sent = [ours.get(path) or storage_object(path) for path in files]
                 outcomes = transport.send(sent)
@@ -187,6 +187,8 @@ class Deliverer:
             return Verdict.REFUSED, str(error), ()
         except UnreadableFile as error:
             return Verdict.REFUSED, str(error), ()
+        except StoreError as error:
+            return Verdict.RETRY, str(error), ()
         except Exception as error:  # noqa: BLE001 whatever it is, it is our fault
             return Verdict.REFUSED, f"the delivery broke off: {fault(error)}", ()
         wrong = [

@@ -42,7 +42,7 @@ def variant_for(destination: Destination, report_class: ReportClass) -> Variant:
 
 def files_for(
     destination: str,
-    names: Sequence[str],
+    ours: Sequence[Path],
     parcel: str,
     variant: Variant,
     spool: Spool,
@@ -50,18 +50,18 @@ def files_for(
 ) -> list[Path]:
     """The files of a parcel in a destination's form: as they are, or rewritten beside them.
 
+    ours: where they can be read as they were made.
     The same parcel and variant give the same bytes, so a retry sends what was sent before.
     Raises InvalidObject, or what pydicom raises for a file that was damaged.
     """
-    folder = spool.results_folder(parcel)
     if variant == Variant():
-        return [folder / name for name in names]
+        return list(ours)
     rewritten = []
-    for name in names:
-        ours = dcmread(folder / name)
-        content = check.part10(name, as_variant(ours, variant), None, _quoted(ours))
-        rewritten.append((f"{destination}.{name}", content))
-    spool.write_results(parcel, rewritten)
+    for path in ours:
+        made = dcmread(path)
+        content = check.part10(path.name, as_variant(made, variant), None, _quoted(made))
+        rewritten.append((f"{destination}.{path.name}", content))
+    folder = spool.write_results(parcel, rewritten)
     return [folder / name for name, _ in rewritten]
 
 

@@ -16,7 +16,8 @@ from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
-from service.spool import Spool
+from service.spool import Spool, StoreError
+from service.spool_opening import open_spool
 from service.tracing import open_tracer
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,8 @@ def run(settings: Settings, publish: Callable[[str], None]) -> None:
         journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
-        spool = Spool(settings.spool_dir)
         metrics = Metrics()
+        spool = open_spool(settings, metrics)
         metrics.spool_free_bytes.set_function(spool.free_bytes)
         tracer = open_tracer(settings, "ingest")
         stack.callback(tracer.close)
@@ -75,4 +76,8 @@ def _what_is_wrong(settings: Settings, spool: Spool, journal: Journal) -> str | 
         return "the journal does not answer"
     if spool.free_bytes() < settings.ingest.low_water_bytes:
         return "the spool's disk is below its low-water mark"
+    try:
+        spool.check()
+    except StoreError as error:
+        return f"the spool: {error}"
     return None

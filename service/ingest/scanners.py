@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from service.ingest.hours import WorkingHours
 from service.ingest.settings import IngestSettings
 from service.journal.journal import Journal
 from service.monitoring.metrics import Metrics
@@ -22,6 +23,17 @@ class Scanners:
         self._journal = journal
         self._metrics = metrics
         self._known: set[str] = set(self._named)
+        self._last: dict[str, datetime] = {}
+        began = datetime.now(UTC)
+        for rule in settings.peers:
+            if (hours := rule.working_hours) is not None:
+                self._watch(rule.ae_title, hours, began)
+
+    def _watch(self, ae_title: str, hours: WorkingHours, began: datetime) -> None:
+        """One that was never heard of is silent since we began to listen."""
+        self._metrics.scanner_silent.labels(ae_title).set_function(
+            lambda: hours.seconds_between(self._last.get(ae_title, began), datetime.now(UTC))
+        )
 
     def remember(self) -> None:
         """What the journal says of those that are configured. Raises JournalError."""
@@ -35,4 +47,5 @@ class Scanners:
         if ae_title not in self._known and len(self._known) >= _MOST:
             ae_title = _OTHERS
         self._known.add(ae_title)
+        self._last[ae_title] = at
         self._metrics.scanner_last_seen.labels(ae_title).set(at.timestamp())

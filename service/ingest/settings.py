@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, IPvAnyNetwork, model_validator
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 
 from service.destination import AeTitle, ClientTls, Port, Seconds, Section
+from service.ingest.hours import WorkingHours, working_hours
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class PeerRule(Section):
@@ -17,6 +21,9 @@ class PeerRule(Section):
     commitment_host: empty is the address from which it asked.
     commitment_port: without it the report goes over the association on which it asked.
     commitment_tls: if it is there, the report goes over TLS.
+    hours: its working hours, ``07:00-18:00`` of this machine's time; an alert counts its silence
+        in them alone. Without them the alert's own hold.
+    days: on which they begin.
     """
 
     ae_title: AeTitle = "*"
@@ -24,6 +31,20 @@ class PeerRule(Section):
     commitment_host: str = ""
     commitment_port: Port | None = None
     commitment_tls: ClientTls | None = None
+    hours: str = ""
+    days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
+
+    @model_validator(mode="after")
+    def _hours_of_somebody(self) -> PeerRule:
+        if self.hours and self.ae_title == "*":
+            raise ValueError("hours are those of one scanner: name its ae_title")
+        _ = self.working_hours
+        return self
+
+    @property
+    def working_hours(self) -> WorkingHours | None:
+        """None where it has no hours of its own. Raises ValueError."""
+        return working_hours(self.hours, self.days) if self.hours else None
 
 
 class IngestTls(Section):
@@ -88,3 +109,12 @@ class IngestSettings(Section):
     message_timeout: Seconds = 900
     drain_seconds: Seconds = 30
     low_water_bytes: int = Field(default=1 << 30, ge=0)
+
+    @field_validator("peers")
+    @classmethod
+    def _one_week_each(cls, peers: tuple[PeerRule, ...]) -> tuple[PeerRule, ...]:
+        weeks: dict[str, WorkingHours | None] = {}
+        for rule in peers:
+            if weeks.setdefault(rule.ae_title, rule.working_hours) != rule.working_hours:
+                raise ValueError(f"the rules of {rule.ae_title} have different hours")
+        return peers

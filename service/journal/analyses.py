@@ -149,12 +149,17 @@ def ask_again(connection: Connection, key: str, package_sha256: str, now: dateti
 
 
 def record_failure(
-    connection: Connection, job: AnalysisJob, error: str, retry_in: float | None, now: datetime
+    connection: Connection,
+    job: AnalysisJob,
+    error: str,
+    retry_in: float | None,
+    counts: bool,
+    now: datetime,
 ) -> None:
     if retry_in is None:
         ended = jobs.give_up(image, job.lease, error, states.ANALYSIS_GIVEN_UP)
     else:
-        ended = jobs.try_again(image, job.lease, error, now + timedelta(seconds=retry_in))
+        ended = jobs.try_again(image, job.lease, error, now + timedelta(seconds=retry_in), counts)
     connection.execute(ended.where(image.c.key == job.key))
 
 

@@ -15,6 +15,15 @@ _POSTGRESQL = "postgresql+psycopg"
 _VALUES_A_QUERY = 500
 _LOCK_SECONDS = 30
 """How long a transaction waits for another one to end before it gives up."""
+_ABANDONED_SECONDS = 10
+"""After which PostgreSQL undoes a transaction whose client, cut off or frozen, is silent."""
+_SILENCE: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A server that is cut off is known as gone within a minute, not by the kernel's two hours."""
 
 
 class JournalError(Exception):
@@ -142,15 +151,25 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _postgresql_engine(url: URL) -> Engine:
+    """An engine whose transactions hold no lock for longer than their client lives.
+
+    A host whose cable is pulled closes no connection, so its transactions would stay, and with them
+    the rows that it had changed: other hosts would wait for them until it is back.
+    """
+    limits = {"connect_timeout": _LOCK_SECONDS} | _SILENCE
+    own = {name: value for name, value in limits.items() if name not in url.query}
     try:
-        return create_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": _LOCK_SECONDS},
-        )
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=own)
     except ImportError:
         raise JournalError("a journal on PostgreSQL needs secondread[postgres]") from None
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, record: object) -> None:
+        # Not by the connection's options: a pooler between us and the server refuses those.
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{_ABANDONED_SECONDS}s'")
+        connection.commit()
+
+    return engine
 
 
 @contextmanager

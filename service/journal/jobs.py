@@ -92,12 +92,21 @@ def renew(table: Table, token: str, now: datetime, lease_seconds: float) -> Upda
     )
 
 
-def try_again(table: Table, token: str, error: str, at: datetime) -> Update:
-    """End the lease after a failure; the job is due again at ``at``."""
+def try_again(table: Table, token: str, error: str, at: datetime, counts: bool = True) -> Update:
+    """End the lease after a failure; the job is due again at ``at``.
+
+    counts: whether it was one of the job's attempts; the next has its number otherwise.
+    """
     return (
         update(table)
         .where(unfinished(table), table.c.lease == token)
-        .values(lease=None, available_at=at, published_at=None, last_error=error)
+        .values(
+            lease=None,
+            available_at=at,
+            published_at=None,
+            last_error=error,
+            attempts=table.c.attempts - (0 if counts else 1),
+        )
     )
 
 

@@ -214,12 +214,15 @@ class Journal:
             )
         )
 
-    def record_analysis_failure(self, job: AnalysisJob, error: str, retry_in: float | None) -> None:
+    def record_analysis_failure(
+        self, job: AnalysisJob, error: str, retry_in: float | None, *, counts: bool = True
+    ) -> None:
         """Our fault: try again in ``retry_in`` seconds, or FAILED if that is None.
 
-        ``error`` holds the exception's class and our own words, never the data."""
+        ``error`` holds the exception's class and our own words, never the data. ``counts``: among
+        the job's attempts."""
         with self._database.writing() as connection:
-            analyses.record_failure(connection, job, error, retry_in, self._clock())
+            analyses.record_failure(connection, job, error, retry_in, counts, self._clock())
 
     def choose_model(
         self, study_instance_uid: str, package_sha256: str, instead_of: str | None = None
@@ -379,10 +382,12 @@ class Journal:
         with self._database.writing() as connection:
             return studies.record_nothing_new(connection, job, self._clock())
 
-    def record_summary_failure(self, job: SummaryJob, error: str, retry_in: float | None) -> None:
+    def record_summary_failure(
+        self, job: SummaryJob, error: str, retry_in: float | None, *, counts: bool = True
+    ) -> None:
         """As ``record_analysis_failure``."""
         with self._database.writing() as connection:
-            studies.record_failure(connection, job, error, retry_in, self._clock())
+            studies.record_failure(connection, job, error, retry_in, counts, self._clock())
 
     # lesions
     def link_lesion(self, keys: Sequence[str], side: str | None) -> LesionLink | None:

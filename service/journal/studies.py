@@ -168,10 +168,15 @@ def _end(connection: Connection, job: SummaryJob, now: datetime) -> bool:
 
 
 def record_failure(
-    connection: Connection, job: SummaryJob, error: str, retry_in: float | None, now: datetime
+    connection: Connection,
+    job: SummaryJob,
+    error: str,
+    retry_in: float | None,
+    counts: bool,
+    now: datetime,
 ) -> None:
     if retry_in is None:
         ended = jobs.give_up(study, job.lease, error, states.SUMMARY_GIVEN_UP)
     else:
-        ended = jobs.try_again(study, job.lease, error, now + timedelta(seconds=retry_in))
+        ended = jobs.try_again(study, job.lease, error, now + timedelta(seconds=retry_in), counts)
     connection.execute(ended.where(study.c.key == job.key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.journal.records import Stage
@@ -33,6 +35,12 @@ class Metrics:
         self.scanner_last_seen = Gauge(
             "secondread_scanner_last_seen_timestamp_seconds",
             "When a scanner's last image was stored, by its calling AE title",
+            ["scanner"],
+            registry=self.registry,
+        )
+        self.scanner_silent = Gauge(
+            "secondread_scanner_silent_seconds",
+            "How much of its working hours a scanner has been silent, where it has hours",
             ["scanner"],
             registry=self.registry,
         )
@@ -135,6 +143,19 @@ class Metrics:
             ["model_version"],
             registry=self.registry,
         )
+        self.truth_messages = Counter(
+            "secondread_truth_messages",
+            "Messages of pathology by what became of them (taken, unchanged, corrected, older,"
+            " unknown; bad: not understood; fault: ours)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.truth_last_message = Gauge(
+            "secondread_truth_last_message_timestamp_seconds",
+            "When the last message of pathology came, by what became of it",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.batch_images = Histogram(
             "secondread_batch_images",
             "Images that were scored in one run",
@@ -156,6 +177,12 @@ class Metrics:
             "The loaded models and the execution providers that really run them:"
             " 1 for the one that new studies get, 0 for others that are still needed",
             ["name", "version", "sha256", "provider"],
+            registry=self.registry,
+        )
+        self.triton_up = Gauge(
+            "secondread_triton_up",
+            "1 while the Triton server runs the model of the package",
+            ["server"],
             registry=self.registry,
         )
         self.shadow_model = Gauge(
@@ -309,9 +336,23 @@ class Metrics:
         self.spool_free_bytes = Gauge(
             "secondread_spool_free_bytes", "Free space of the spool's disk", registry=self.registry
         )
+        self.store_errors = Counter(
+            "secondread_store_errors",
+            "What the spool's S3 store did not do, after all tries (put get list delete check)",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.store_up = Gauge(
+            "secondread_store_up",
+            "0 while the spool's S3 store does not answer the keeper",
+            registry=self.registry,
+        )
+        self.store_up.set(1)
         self.broker_up = Gauge(
             "secondread_broker_up", "1 while the broker answers", registry=self.registry
         )
+        for gauge in (self.spool_free_bytes, self.broker_up):
+            gauge.set(math.nan)  # of processes that do not measure it: 0 would be an alarm
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
@@ -328,8 +369,10 @@ class Metrics:
             (self.commitment_reports, "sent retry failed"),
             (self.audit_messages, "written failed forwarded waiting unreadable"),
             (self.logins, "succeeded failed locked"),
+            (self.store_errors, "put get list delete check"),
             (self.swept, "adopted removed unreadable"),
             (self.shadow_images, "scored not_analysable failed"),
+            (self.truth_messages, "taken unchanged corrected older unknown bad fault"),
             (self.republished, " ".join(Stage)),
         )
         for counter, values in begun:

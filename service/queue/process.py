@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.audit.messages import application_activity
 from service.audit.trail import AuditTrail
@@ -17,6 +17,7 @@ from service.monitoring.server import serve
 from service.queue.publisher import Publisher
 from service.queue.worker import Worker
 from service.spool import Spool
+from service.spool_opening import open_spool
 from service.tracing import NO_TRACER, Tracer, open_tracer
 
 Handlers = Mapping[Stage, Callable[..., None]]
@@ -24,7 +25,10 @@ Handlers = Mapping[Stage, Callable[..., None]]
 
 @dataclass(frozen=True)
 class Tools:
-    """What the stages' handlers work with."""
+    """What the stages' handlers work with.
+
+    checks: a handler that depends on others adds what says what is wrong with them, if anything.
+    """
 
     settings: Settings
     spool: Spool
@@ -33,6 +37,7 @@ class Tools:
     metrics: Metrics
     trail: AuditTrail
     tracer: Tracer = NO_TRACER
+    checks: list[Callable[[], str | None]] = field(default_factory=list)
 
 
 def run_worker(
@@ -51,23 +56,27 @@ def run_worker(
     Raises JournalError, and what ``open_handlers`` raises.
     """
     with ExitStack() as stack:
-        spool = Spool(settings.spool_dir)
+        metrics = Metrics()
+        spool = open_spool(settings, metrics)
         spool.prepare()
         journal = open_journal(settings)
         stack.callback(journal.close)
         journal.migrate()
         publisher = Publisher(settings.broker_url)
         stack.callback(publisher.close)
-        metrics = Metrics()
         trail = AuditTrail(settings.audit_dir, metrics)
         tracer = open_tracer(settings, process.value)
         stack.callback(tracer.close)
-        handlers = stack.enter_context(
-            open_handlers(Tools(settings, spool, journal, publisher, metrics, trail, tracer))
-        )
+        tools = Tools(settings, spool, journal, publisher, metrics, trail, tracer)
+        handlers = stack.enter_context(open_handlers(tools))
         trail.write(application_activity(process.value, started=True))
         stack.callback(lambda: trail.write(application_activity(process.value, started=False)))
         worker = Worker(handlers, settings.broker_url, concurrency=concurrency)
-        server = serve(metrics, settings.monitoring.host, port, worker.what_is_wrong)
+
+        def what_is_wrong() -> str | None:
+            wrong = (check() for check in (worker.what_is_wrong, *tools.checks))
+            return next((why for why in wrong if why is not None), None)
+
+        server = serve(metrics, settings.monitoring.host, port, what_is_wrong)
         stack.callback(server.close)
         return worker.run()

@@ -18,6 +18,7 @@ from service.journal.journal import Journal, JournalError
 from service.journal.shadow_records import Said, ScoringModel, ShadowState
 from service.log import fault
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.queue.process import Tools
 from service.shadow.scorer import IMAGE_SECONDS, ShadowFailed, ShadowScorer, ShadowUnusable
 from service.spool import Spool
@@ -151,12 +152,14 @@ class ShadowFollower:
         log.info("%s shadow: %s %s", key, said.state, said.reason or "")
 
     def _said(self, scorer: ShadowScorer, key: str) -> Said | None:
-        """None if it was stopped meanwhile."""
-        path = self._spool.image_path(key)
-        if not path.is_file():
-            return Said(ShadowState.FAILED, "not-in-spool")
+        """None if it was stopped meanwhile, or the spool is away."""
         try:
+            path = self._spool.image_path(key)
+            if not path.is_file():
+                return Said(ShadowState.FAILED, "not-in-spool")
             return scorer.score(path)
+        except Outage:
+            return None
         except ShadowFailed as error:
             log.error("%s shadow: it broke off: %s", key, error)
             return Said(ShadowState.FAILED, "broke-off")

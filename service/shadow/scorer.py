@@ -36,7 +36,8 @@ class ShadowScorer:
     """A package in a child process, which one thread starts and uses: the kernel kills the child
     when that thread ends. ``kill`` alone is for other threads.
 
-    settings: of the worker; the child scores one image at a time.
+    settings: of the worker; the child scores one image at a time, itself, also where a Triton
+        server runs the worker's model.
     engine_cache: see ``service.analysis.inference.Scorer``.
     must_wait: whether the child has to hold still just now; asked again and again while it scores.
     image_seconds: after which an image's score is not waited for any longer; while the child holds
@@ -55,7 +56,9 @@ class ShadowScorer:
         self._must_wait = must_wait
         self._image_seconds = image_seconds
         self._child = _start()
-        changes = {"model": package.resolve(), "batch": 1, "concurrency": 1}
+        changes = {"model": package.resolve(), "batch": 1, "concurrency": 1, "triton": None}
+        if settings.triton is not None:  # no server gives way, so that it runs here
+            changes["require_gpu"] = False
         request = settings.model_copy(update=changes).model_dump(mode="json")
         request["engines"] = str(engine_cache.resolve())
         try:

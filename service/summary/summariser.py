@@ -135,9 +135,11 @@ class Summariser:
 
     def _record_failure(self, job: SummaryJob, error: Exception) -> None:
         words = f"the summary broke off: {fault(error)}"
-        text, wait = after_fault(error, words, job.attempt, self._retry, self._metrics)
-        log.error("%s summary, attempt %d: %s", job.key, job.attempt, text)
-        self._journal.record_summary_failure(job, text, wait)
+        failed = after_fault(error, words, job.attempt, self._retry, self._metrics)
+        log.error("%s summary, attempt %d: %s", job.key, job.attempt, failed.words)
+        self._journal.record_summary_failure(
+            job, failed.words, failed.retry_in, counts=failed.counts
+        )
 
 
 def _linked(links: Sequence[LesionLink]) -> Basis:

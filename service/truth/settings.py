@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, IPvAnyNetwork, StringConstraints, model_validator
 
 from service.destination import Section
+from service.ingest.settings import IngestTls
 from service.journal.truth_records import Source
 
 Place = Annotated[
@@ -19,6 +20,7 @@ class TruthSettings(Section):
 
     host, port: where it listens; port 0, the default, is nowhere.
     addresses: who may connect, IP addresses or networks; without any, this machine alone.
+    tls: if it is there, nobody gets in without TLS.
     study_uid: where a message has the Study Instance UID: a field, ``ZDS-1.1``, or the value of
         the OBX that has this code, ``OBX:110180``.
     codes: OBX-3.1 of the observations that tell the diagnosis.
@@ -30,6 +32,7 @@ class TruthSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     addresses: tuple[IPvAnyNetwork, ...] = ()
+    tls: IngestTls | None = None
     study_uid: Place = "ZDS-1.1"
     codes: tuple[str, ...] = ("22637-3",)
     malignant: tuple[str, ...] = ("malignant",)

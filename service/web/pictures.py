@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +16,7 @@ from service.analysis.decode import Decoder
 from service.journal.records import ImageRow, ImageState
 from service.results import PICTURE_FILE
 from service.sections import AnalysisSettings
-from service.spool import Spool
+from service.spool import Spool, SpoolFileDamaged, StoreError
 
 _THUMBNAIL = (192, 192)
 
@@ -50,17 +52,19 @@ class Pictures:
 
         Raises DecodeError, or NoPicture where the file is gone.
         """
-        path = self._spool.image_path(row.key)
+        with _told():
+            path = self._spool.image_path(row.key)
         if not path.is_file():
             raise NoPicture("the received file is not in the spool")
         outcome = row.outcome
         return self._decoder.frame(path, (outcome and outcome.frame) or 1)
 
     def overlay_path(self, row: ImageRow) -> Path | None:
-        """The overlay that holds; None if there is none, or it was withdrawn."""
+        """The overlay that holds; None if there is none, or it was withdrawn. Raises NoPicture."""
         if row.parcel is None or row.outcome is None or row.outcome.state is ImageState.WITHDRAWN:
             return None
-        path = self._spool.results_folder(row.parcel) / PICTURE_FILE
+        with _told():
+            path = self._spool.result_path(row.parcel, PICTURE_FILE)
         return path if path.is_file() else None
 
     def overlay(self, row: ImageRow) -> bytes:
@@ -71,7 +75,10 @@ class Pictures:
         return path.read_bytes()
 
     def overlay_size(self, row: ImageRow) -> Size | None:
-        path = self.overlay_path(row)
+        try:
+            path = self.overlay_path(row)
+        except NoPicture:
+            return None
         if path is None:
             return None
         with Image.open(path) as picture:
@@ -84,6 +91,17 @@ class Pictures:
             stream = BytesIO()
             picture.convert("RGB").save(stream, "JPEG", quality=85)
         return stream.getvalue()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a spool that lies elsewhere may raise, as people are told."""
+    try:
+        yield
+    except StoreError as error:
+        raise NoPicture("the spool's store does not answer") from error
+    except SpoolFileDamaged as error:
+        raise NoPicture("the file in the spool is damaged") from error
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -18,7 +18,7 @@ from service.journal.journal import Journal, JournalError
 from service.journal.opening import open_journal
 from service.monitoring.metrics import Metrics
 from service.monitoring.server import serve
-from service.spool import Spool
+from service.spool_opening import open_spool
 from service.tls import ServerTls
 from service.web.accounts import Accounts
 from service.web.app import build
@@ -45,7 +45,7 @@ def run(settings: Settings) -> int:
         journal.migrate()
         metrics = Metrics()
         trail = AuditTrail(settings.audit_dir, metrics)
-        pictures = Pictures(settings.analysis, Spool(settings.spool_dir))
+        pictures = Pictures(settings.analysis, open_spool(settings, metrics))
         stack.callback(pictures.close)
         gate = Gate(settings.web, Accounts(settings.accounts_file), trail, metrics)
         site = Site(settings, journal, pictures, trail, gate, _oidc(settings))

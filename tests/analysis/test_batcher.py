@@ -18,7 +18,7 @@ from pydicom import Dataset
 from service.analysis.analyser import Analyser
 from service.analysis.batcher import Batcher, BatcherClosed
 from service.analysis.gpu import SizedRuns, batch_sizes
-from service.analysis.inference import OUTPUTS, Scorer, make_session, runs_at_once
+from service.analysis.inference import OUTPUTS, OnnxRunner, Scorer, make_session, runs_at_once
 from service.analysis.model_package import ModelPackage, load_model_package
 from service.sections import REFERENCE_MODEL, AnalysisSettings
 
@@ -247,8 +247,8 @@ def test_a_session_on_all_cores_scores_one_image_at_a_time(
 ) -> None:
     cores = len(os.sched_getaffinity(0))
     assert [runs_at_once(threads) for threads in (0, cores, 2 * cores, 1)] == [1, 1, 1, cores]
-    scorer = Scorer(package, AnalysisSettings(threads=0))
-    session, inside, most = scorer._session, threading.Semaphore(0), []
+    runner = OnnxRunner(package, AnalysisSettings(threads=0), None)
+    session, inside, most = runner._session, threading.Semaphore(0), []
 
     class Counting:
         """The session; notes how many are in it at the same time."""
@@ -261,9 +261,10 @@ def test_a_session_on_all_cores_scores_one_image_at_a_time(
             inside.acquire()
             return answers
 
-    monkeypatch.setattr(scorer, "_session", Counting())
+    monkeypatch.setattr(runner, "_session", Counting())
+    size = package.manifest.preprocessing.size
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(scorer.score, [np.zeros((64, 64), dtype=np.uint8)] * 8))
+        list(threads.map(runner.run, [np.zeros((1, 3, size, size), dtype=np.float32)] * 8))
     assert most == [1] * 8
 
 

@@ -39,6 +39,7 @@ class Site:
         self.journal.migrate()
         self.configured = self.store.sha256_of(None)
         self.unloadable: set[str] = set()
+        self.away: set[str] = set()
         self.closing = ExitStack()
         self.closing.callback(self.journal.close)
 
@@ -62,7 +63,10 @@ class Site:
         def load(package: ModelPackage) -> Analyser:
             if package.manifest.version in self.unloadable:
                 raise InferenceError("not on this machine")
-            return Analyser(self.settings.analysis, package=package)
+            analyser = Analyser(self.settings.analysis, package=package)
+            if package.manifest.version in self.away:
+                analyser.what_is_wrong = lambda: "the server does not have it"
+            return analyser
 
         models = ModelsInHand(
             ModelStore(self.settings),
@@ -162,6 +166,26 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_working(site: Site) ->
     site.store.rollback()
     models.look()
     assert (refused(metrics), loaded(metrics)) == (0, {"1": 1})
+
+
+def test_a_model_that_its_server_does_not_run_leaves_the_old_one_working(site: Site) -> None:
+    """As with Triton, where a model is loaded here and run there."""
+    second = site.installed("2")
+    models, metrics = site.worker()
+    site.away = {"2"}
+    site.store.activate(second)
+    models.look()
+    assert version_of(models, job("1.2.1")) == "1"
+    assert refused(metrics) == 1
+
+
+def test_a_worker_that_starts_waits_for_a_server_that_is_away(site: Site) -> None:
+    site.store.activate(site.installed("2"))
+    site.away = {"1", "2"}
+    models, metrics = site.worker()
+    assert version_of(models, job("1.2.1")) == "2"
+    assert models.what_is_wrong() == "the server does not have it"
+    assert refused(metrics) == 0
 
 
 def test_a_state_that_is_damaged_leaves_the_old_one_working(site: Site) -> None:

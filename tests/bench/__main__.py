@@ -14,7 +14,7 @@ from tests.bench import report
 from tests.bench.figure import Figure
 
 PARTS = (
-    *("startup", "ingest", "decode", "results", "road"),
+    *("startup", "ingest", "spool", "decode", "results", "road"),
     *("inference", "workers", "shadow", "delivery", "growth", "load"),
 )
 """Each is a module here whose ``measure(scratch, quick)`` returns its figures."""

@@ -274,8 +274,11 @@ def _save_as(folder: Path) -> Iterator[_Peer]:
 
 
 @contextmanager
-def _ours(folder: Path) -> Iterator[_Peer]:
-    """The ingest process as it is deployed, with a broker whose messages nobody takes."""
+def _ours(folder: Path, more: str = "") -> Iterator[_Peer]:
+    """The ingest process as it is deployed, with a broker whose messages nobody takes.
+
+    more: of its configuration.
+    """
     (folder / "redis").mkdir(parents=True)
     port, monitoring = _free_port(), _free_port()
     config = folder / "secondread.toml"
@@ -283,7 +286,7 @@ def _ours(folder: Path) -> Iterator[_Peer]:
     with running(RedisServer(folder / "redis")) as broker:
         config.write_text(
             f'data_dir = "{folder / "data"}"\nbroker.url = "{broker.url}"\n'
-            f"ingest.port = {port}\nmonitoring.ingest_port = {monitoring}\n"
+            f"ingest.port = {port}\nmonitoring.ingest_port = {monitoring}\n{more}"
         )
         with running(ServerProcess(command, port, folder)) as server:
             yield _Peer(_OURS, server)

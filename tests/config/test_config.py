@@ -164,6 +164,13 @@ def test_what_is_made_follows_from_what_the_destinations_want(
             "destinations",
         ),
         ("ingest = 1", "ingest"),
+        ('[spool]\nendpoint = "https://s3.example.org"', "spool"),
+        ('[spool]\nbucket = "Images"', "spool.bucket"),
+        ('[spool]\nbucket = "images"\naccess_key = "we"', "spool"),
+        (
+            '[spool]\nbucket = "images"\nendpoint = "https://we:key@s3.example.org"',
+            "spool.endpoint",
+        ),
         ('[web]\nhost = "0.0.0.0"', "web"),
         (
             '[[destinations]]\nname = "p"\nurl = "http://p.example.org/"\n'
@@ -216,16 +223,20 @@ def test_spaces_around_an_ae_title_mean_nothing(written: Written) -> None:
 
 
 def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECONDREAD_JOURNAL__URL", "postgresql://user:secret1@db/journal")
-    monkeypatch.setenv("SECONDREAD_BROKER__URL", "redis://:secret2@broker/0")
+    monkeypatch.setenv("SECONDREAD_JOURNAL__URL", "postgresql://user:geheim1@db/journal")
+    monkeypatch.setenv("SECONDREAD_BROKER__URL", "redis://:geheim2@broker/0")
+    monkeypatch.setenv("SECONDREAD_SPOOL__BUCKET", "images")
+    monkeypatch.setenv("SECONDREAD_SPOOL__ACCESS_KEY", "we")
+    monkeypatch.setenv("SECONDREAD_SPOOL__SECRET_KEY", "geheim3")
 
     settings = load_settings()
 
-    assert settings.journal_url.endswith("secret1@db/journal")
-    assert settings.broker_url == "redis://:secret2@broker/0"
+    assert settings.journal_url.endswith("geheim1@db/journal")
+    assert settings.broker_url == "redis://:geheim2@broker/0"
+    assert settings.spool.secret_key.get_secret_value() == "geheim3"
     assert not settings.embedded_broker
     for shown in (str(masked(settings)), str(settings), repr(settings)):
-        assert "secret" not in shown
+        assert "geheim" not in shown
     assert masked(settings)["journal"]["url"] == "**********"
 
 
@@ -269,6 +280,10 @@ def test_a_job_waits_no_longer_than_the_configuration_lets_it() -> None:
         ('[journal]\nurl = "postgresql://user:ge/heim@db/journal"', "journal.url"),
         ('[journal]\nurl = "postgresql://db/journal?user=u&password=geheim"', "journal.url"),
         ('[broker]\nurl = "redis://:geheim@broker/0"', "broker.url"),
+        (
+            '[spool]\nbucket = "images"\naccess_key = "we"\nsecret_key = "geheim"',
+            "spool.secret_key",
+        ),
     ],
 )
 def test_a_password_in_the_file_is_refused(written: Written, toml: str, key: str) -> None:
@@ -343,8 +358,9 @@ def test_every_secrets_file_is_known(written: Written, tmp_path: Path) -> None:
             '[web]\nurl = "https://web.example.org/"\ntls = { certificate = "c", key = "/s/web" }\n'
             'accounts_file = "/s/accounts"\n'
             '[web.oidc]\nissuer = "https://i.example.org/"\nclient_id = "c"\n'
-            'client_secret_file = "/s/oidc"'
+            'client_secret_file = "/s/oidc"\n'
+            '[spool]\nbucket = "images"\ncredentials_file = "/s/store"'
         )
     )
     names = {path.name for path in settings.secret_files()}
-    assert names == {"basic", "oauth", "dimse", "ingest", "log", "web", "accounts", "oidc"}
+    assert names == {"basic", "oauth", "dimse", "ingest", "log", "web", "accounts", "oidc", "store"}

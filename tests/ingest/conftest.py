@@ -74,16 +74,17 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def start_ingest(tmp_path: Path, journal: Journal) -> Iterator[Callable[..., Ingest]]:
-    """``start_ingest(publish=…, journal=…, **ingest_settings)`` on a free port."""
+    """``start_ingest(publish=…, journal=…, spool=…, **ingest_settings)`` on a free port."""
     running: list[StorageScp] = []
 
     def start(
         publish: Callable[[str], None] | None = None,
         journal: Journal = journal,
+        spool: Spool | None = None,
         **settings: object,
     ) -> Ingest:
         published: list[str] = []
-        spool, metrics = Spool(tmp_path / "spool"), Metrics()
+        spool, metrics = spool or Spool(tmp_path / "spool"), Metrics()
         values = IngestSettings.model_validate({"low_water_bytes": 0, **settings})
         scp = StorageScp(
             values.model_copy(update=ANY_FREE_PORT),

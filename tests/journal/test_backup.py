@@ -69,8 +69,8 @@ def receive(journal: Journal, settings: Settings, image):
 def back_up(settings: Settings, folder: Path) -> Path:
     backup = Backup(settings, folder)
     backup.copy_journal()
-    for source, name in backup.files():
-        backup.copy(source, name)
+    for name in backup.files():
+        backup.copy(name)
     backup.finish()
     return folder
 
@@ -126,8 +126,8 @@ def test_while_images_come_each_row_of_the_copy_finds_its_file(
         backup.copy_journal()
         during = len(received)
         eventually(lambda: len(received) > during + 5)
-        for source, name in backup.files():
-            backup.copy(source, name)
+        for name in backup.files():
+            backup.copy(name)
         backup.finish()
     finally:
         stop.set()

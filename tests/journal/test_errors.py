@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service.journal import database
 from service.journal.journal import Journal, JournalError
 from service.journal.records import ReceivedImage
 
@@ -108,3 +109,25 @@ def test_the_disk_is_full(tmp_path: Path, image: Image) -> None:
     with sqlite3.connect(tmp_path / "journal.sqlite3") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert kept == {image(number).key for number in range(len(kept))}
+
+
+def test_who_was_cut_off_in_a_transaction_keeps_no_row(
+    postgresql, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays open, for nobody told the server that the cable was pulled."""
+    monkeypatch.setattr(database, "_ABANDONED_SECONDS", 1)
+    url = postgresql.make_database()
+    cut_off, other = Journal(url), Journal(url)
+    other.migrate()
+    key = other.record_received(image(1)).key
+    with (  # noqa: PT012 the error comes from the end of the inner block
+        pytest.raises(JournalError, match="database fails"),
+        cut_off._database.writing() as transaction,
+    ):
+        transaction.exec_driver_sql("UPDATE image SET attempts = 9")
+        job = other.lease_analysis(key, 10)
+    assert job is not None
+    assert job.attempt == 1
+    assert cut_off.image(key) is not None, "it goes on with a new connection"
+    for journal in (cut_off, other):
+        journal.close()

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.journal.journal import Journal
-from service.journal.records import ImageRow, ImageState
-from tests.chaos.scanner import Scanner, Sent, make_image
-from tests.conftest import RedisServer, running, running_orthanc, wait_until
+from tests.conftest import Orthanc, RedisServer, running, running_orthanc, wait_until
 from tests.journal.conftest import PostgreSQL, postgresql  # noqa: F401 a fixture
+from tests.machines.hospital import Hospital
 from tests.machines.hosts import Machines, can_make_networks, network
 from tests.system.conftest import make_small_model
 
@@ -30,64 +27,21 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Hospital:
-    """machines: two hosts. What was sent is known by its files."""
+class Balanced(Hospital):
+    """machines: two hosts behind a balancer."""
 
-    def __init__(self, machines: Machines, journal: Journal, orthanc: Any, folder: Path) -> None:
+    def __init__(
+        self, machines: Machines, journal: Journal, orthanc: Orthanc, folder: Path
+    ) -> None:
+        super().__init__(machines.port, journal, orthanc, folder)
         self.machines = machines
-        self.journal = journal
-        self.orthanc = orthanc
-        self._folder = folder
-        self._number = 0
-
-    def images(self, count: int) -> list[Sent]:
-        made = [make_image(self._folder, self._number + each) for each in range(count)]
-        self._number += count
-        return made
-
-    def send(self, sent: list[Sent]) -> Scanner:
-        """Through the balancer, again and again until each is acknowledged."""
-        scanner = Scanner(self.machines.port)
-        scanner.start()
-        scanner.send(*sent)
-        return scanner
-
-    def rows(self, sent: list[Sent]) -> list[ImageRow]:
-        keys = [self.journal.keys_of(image.uid) for image in sent]
-        rows = [self.journal.image(key) for each in keys for key in each]
-        return [row for row in rows if row is not None]
-
-    def expect_one_result_each(self, sent: list[Sent], *scanners: Scanner) -> None:
-        """Acknowledged, delivered, once in the journal and once in the PACS."""
-        for scanner in scanners:
-            scanner.finish(SECONDS)
-        if scanners:
-            acknowledged = set.union(*(scanner.acknowledged for scanner in scanners))
-            assert acknowledged == {image.path for image in sent}
-        wait_until(
-            lambda: (
-                all(row.state is ImageState.DELIVERED for row in self.rows(sent))
-                and len(self.rows(sent)) == len(sent)
-            ),
-            SECONDS,
-        )
-        rows = self.rows(sent)
-        assert all(len(row.results) == 1 for row in rows)
-        for row in rows:
-            found = self.orthanc.find("Series", StudyInstanceUID=row.study_instance_uid)
-            instances = [
-                (series["MainDicomTags"]["Modality"], instance)
-                for series in found
-                for instance in series["Instances"]
-            ]
-            assert Counter(modality for modality, _ in instances) == {"SR": 1, "OT": 1}
 
 
 @pytest.fixture(scope="module")
 def hospital(
     tmp_path_factory: pytest.TempPathFactory,
     postgresql: PostgreSQL,  # noqa: F811
-) -> Iterator[Hospital]:
+) -> Iterator[Balanced]:
     folder = tmp_path_factory.mktemp("machines")
     for name in ("redis", "model", "scanner"):
         (folder / name).mkdir()
@@ -103,13 +57,13 @@ def hospital(
         machines = Machines(folder, cable, database, redis, orthanc, model)
         try:
             machines.start()
-            yield Hospital(machines, journal, orthanc, folder / "scanner")
+            yield Balanced(machines, journal, orthanc, folder / "scanner")
         finally:
             machines.stop()
             journal.close()
 
 
-def test_both_hosts_work_and_nothing_is_doubled(hospital: Hospital) -> None:
+def test_both_hosts_work_and_nothing_is_doubled(hospital: Balanced) -> None:
     """Two ingests behind a balancer, two keepers that look at one journal, two of each worker."""
     sent = hospital.images(40)
     hospital.expect_one_result_each(sent, hospital.send(sent))
@@ -121,7 +75,7 @@ def test_both_hosts_work_and_nothing_is_doubled(hospital: Hospital) -> None:
         assert host.count("delivery", "secondread_deliveries_total", **labels) > 0
 
 
-def test_a_host_that_is_cut_off_in_mid_work(hospital: Hospital) -> None:
+def test_a_host_that_is_cut_off_in_mid_work(hospital: Balanced) -> None:
     """Its jobs are done by the other one; when it is back, it finishes nothing twice."""
     sent = hospital.images(60)
     before = hospital.send(sent[:30])
@@ -140,7 +94,7 @@ def test_a_host_that_is_cut_off_in_mid_work(hospital: Hospital) -> None:
     assert now > stored, "it takes part again"
 
 
-def test_a_worker_that_loses_the_broker_alone(hospital: Hospital) -> None:
+def test_a_worker_that_loses_the_broker_alone(hospital: Balanced) -> None:
     """The partition between worker and broker: the journal is there, the messages are not."""
     hospital.machines.balancer.close("broker")
     try:
@@ -165,7 +119,7 @@ def test_a_worker_that_loses_the_broker_alone(hospital: Hospital) -> None:
     wait_until(takes_part_again, SECONDS)
 
 
-def test_a_host_that_loses_the_journal_alone(hospital: Hospital) -> None:
+def test_a_host_that_loses_the_journal_alone(hospital: Balanced) -> None:
     """Its ingest refuses, and the scanner sends to the other one."""
     hospital.machines.balancer.close("journal")
     try:
@@ -176,7 +130,7 @@ def test_a_host_that_loses_the_journal_alone(hospital: Hospital) -> None:
     wait_until(hospital.machines.b.all_work, SECONDS)
 
 
-def test_a_keeper_that_freezes_and_thaws_beside_another(hospital: Hospital) -> None:
+def test_a_keeper_that_freezes_and_thaws_beside_another(hospital: Balanced) -> None:
     sent = hospital.images(30)
     hospital.machines.a.freeze("keeper")
     thaw = threading.Timer(4, hospital.machines.a.thaw, ["keeper"])
@@ -187,7 +141,7 @@ def test_a_keeper_that_freezes_and_thaws_beside_another(hospital: Hospital) -> N
     hospital.expect_one_result_each(sent)
 
 
-def test_an_ingest_that_is_killed_in_mid_stream(hospital: Hospital) -> None:
+def test_an_ingest_that_is_killed_in_mid_stream(hospital: Balanced) -> None:
     sent = hospital.images(40)
     scanner = hospital.send(sent)
     wait_until(lambda: len(scanner.acknowledged) >= 5, 30)

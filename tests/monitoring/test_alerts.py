@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,29 @@ def test_each_alert_is_seen_quiet_and_firing() -> None:
     names = {alert["alert"] for alert in alerts()}
     assert firing == names
     assert quiet == names
+
+
+def test_what_a_process_knows_nothing_of_is_no_alarm(dcmtk, tmp_path: Path) -> None:
+    """Each process has every metric, and measures a few of them."""
+    series = [
+        {"series": f"{sample.name}{{{_labels(sample.labels)}}}", "values": _ninety(sample.value)}
+        for metric in Metrics().registry.collect()
+        for sample in metric.samples
+    ]
+    quiet = [{"alertname": alert["alert"], "eval_time": "80m"} for alert in alerts()]
+    test = {"interval": "1m", "input_series": series, "alert_rule_test": quiet}
+    file = tmp_path / "quiet.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(FOLDER / "alerts.yml")], "tests": [test]}))
+    done = dcmtk("promtool", "test", "rules", file)
+    assert done.returncode == 0, done.stdout
+
+
+def _ninety(value: float) -> str:
+    return " ".join(["NaN"] * 90) if math.isnan(value) else f"{value}x90"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
 
 
 def test_each_alert_has_its_paragraph() -> None:

@@ -13,10 +13,12 @@ from pydicom.dataset import Dataset
 
 from dicom_sr.part10 import part10_bytes
 from service.analysis.analyser import Analysis
+from service.analysis.model_package import ModelPackageError
+from service.analysis.models_in_hand import AskedModelMissing
 from service.analysis.task import AnalysisTask
 from service.config import Settings
 from service.destination import Destination, DimseDestination, ObjectKind
-from service.journal.journal import Journal
+from service.journal.journal import Journal, JournalError
 from service.journal.records import (
     AnalysisJob,
     AnalysisOutcome,
@@ -26,6 +28,7 @@ from service.journal.records import (
     ReceivedImage,
 )
 from service.monitoring.metrics import Metrics
+from service.outage import Outage
 from service.queue.publisher import BrokerUnavailable
 from service.results import InvalidObject
 from service.sections import KeeperSettings, ReportNotAnalysed, ResultSettings, RetrySettings
@@ -237,6 +240,51 @@ def test_a_retry_after_the_fault_has_gone_succeeds(house: House) -> None:
     analyser.answer = SCORED
     task.run(house.key)
     assert house.row.state is ImageState.ANALYSED
+
+
+def test_an_outage_is_waited_out_and_no_try_of_it_counts(house: House) -> None:
+    analyser = CannedAnalyser(Outage("the server is away"))
+    task = house.task(analyser)
+    for tried in range(1, 9):
+        task.run(house.key)
+        assert analyser.asked == tried
+        assert (house.row.state, house.row.attempts) == (ImageState.RECEIVED, 0)
+        assert house.row.last_error == "the server is away"
+        house.clock.let_pass(31)
+    analyser.answer = RuntimeError()
+    task.run(house.key)
+    assert house.row.attempts == 1
+    house.clock.let_pass(31)
+    analyser.answer = SCORED
+    task.run(house.key)
+    assert house.row.state is ImageState.ANALYSED
+
+
+def test_a_journal_that_is_away_when_the_model_is_chosen_is_no_failed_analysis(
+    house: House,
+) -> None:
+    task = house.task(CannedAnalyser(JournalError("the journal's database fails")))
+    with pytest.raises(JournalError):
+        task.run(house.key)
+    assert (house.row.state, house.row.last_error) == (ImageState.RECEIVED, None)
+    house.clock.let_pass(11)
+    house.task(CannedAnalyser(SCORED)).run(house.key)
+    assert house.row.state is ImageState.ANALYSED
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (AskedModelMissing(), "the model that was asked for is not installed any more"),
+        (ModelPackageError("/data/models/ab is damaged"), "secondread model list"),
+    ],
+)
+def test_a_model_that_is_not_there_says_what_to_do(
+    house: House, fault: Exception, advice: str
+) -> None:
+    house.task(CannedAnalyser(fault)).run(house.key)
+    assert house.row.last_error is not None
+    assert advice in house.row.last_error
 
 
 def test_a_missing_spool_file_says_what_to_do(house: House) -> None:

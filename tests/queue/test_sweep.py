@@ -217,7 +217,7 @@ def test_results_with_a_row_stay(office: Office, image) -> None:
 def test_the_whole_spool_is_looked_at_once_in_a_round(office: Office) -> None:
     sweeper = office.sweeper()
     seen: list[str] = []
-    sweeper._sweep_images = lambda folder: seen.append(folder.name)
+    sweeper._sweep_images = seen.append
     for second in range(257):
         office.time = float(second)
         sweeper.sweep()

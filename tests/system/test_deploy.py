@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import typer
 import yaml
 
-from service.cli.app import app
 from service.config import Settings, load_settings
-from service.programs import PORT_KEYS
+from service.programs import ALONE, PORT_KEYS
 from tests.conftest import _binary
+from tests.system.commands import parsed_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -37,7 +36,9 @@ PROCESS = {
     "delivery": "delivery",
     "keeper": "keeper",
     "web": "web",
+    "truth": "truth",
 }
+HL7_PORT = 2575
 
 
 def dockerfile_environment() -> dict[str, str]:
@@ -47,8 +48,12 @@ def dockerfile_environment() -> dict[str, str]:
 def ports_of(process: str) -> set[int]:
     """Those that the process listens on by default."""
     settings = Settings()
-    metrics = getattr(settings.monitoring, PORT_KEYS[process])
-    served = {"ingest": {settings.ingest.port}, "web": {settings.web.port}}
+    metrics = getattr(settings.monitoring, (PORT_KEYS | ALONE)[process])
+    served = {
+        "ingest": {settings.ingest.port},
+        "web": {settings.web.port},
+        "truth": {HL7_PORT},
+    }
     return {metrics} | served.get(process, set())
 
 
@@ -67,18 +72,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_each_process_of_up_has_its_container() -> None:
+def test_each_process_has_its_container() -> None:
     assert OURS.keys() == PROCESS.keys()
-    assert set(PROCESS.values()) == PORT_KEYS.keys()
+    assert set(PROCESS.values()) == PORT_KEYS.keys() | ALONE.keys()
+    assert OURS["truth"]["profiles"] == ["truth"], "it is off by default"
+    environment = OURS["truth"]["environment"]
+    assert environment["SECONDREAD_TRUTH__PORT"] == str(HL7_PORT)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_its_command_is_one_of_ours(name: str) -> None:
     command, *arguments = shlex.split(OURS[name]["command"])
-    group = typer.main.get_command(app)
-    with group.make_context("secondread", [command, *arguments]) as context:
-        _, found, rest = group.resolve_command(context, [command, *arguments])
-        parsed = found.make_context(command, rest, parent=context)
+    parsed = parsed_command([command, *arguments])
     process = PROCESS[name]
     assert command == ("worker" if process in ("analysis", "delivery") else process)
     if command == "worker":
@@ -141,7 +146,7 @@ def test_no_container_is_run_by_root() -> None:
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_metrics_are_published_on_loopback_alone(name: str) -> None:
-    for_all = (f":{Settings().ingest.port}", f":{Settings().web.port}")
+    for_all = (f":{Settings().ingest.port}", f":{Settings().web.port}", f":{HL7_PORT}")
     for port in COMPOSE["services"][name].get("ports", []):
         assert port.startswith("127.0.0.1:") or port.endswith(for_all), port
 
@@ -170,7 +175,7 @@ def test_the_image_has_both_targets_and_what_compose_asks_for() -> None:
     assert {service["build"]["target"] for service in OURS.values()} == {"cpu", "cuda"}
     for target in ("cpu", "cuda"):
         exposed = re.search(r"^EXPOSE (.*)$", stages()[target], re.MULTILINE)[1]
-        assert set(map(int, exposed.split())) == set.union(*map(ports_of, PORT_KEYS))
+        assert set(map(int, exposed.split())) == set.union(*map(ports_of, PORT_KEYS | ALONE))
         assert 'ENTRYPOINT ["secondread"]' in stages()[target]
 
 
@@ -195,7 +200,11 @@ def test_what_the_image_copies_is_there_and_let_through() -> None:
 def test_the_image_installs_no_torch() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     installed = set(project["dependencies"])
-    for target, wanted in (("cpu", {"cpu", "postgres"}), ("cuda", {"gpu", "postgres"})):
+    wanted_extras = {
+        "cpu": {"cpu", "postgres", "s3", "triton"},
+        "cuda": {"gpu", "postgres", "s3"},
+    }
+    for target, wanted in wanted_extras.items():
         (extras,) = re.findall(r"pip install '/src\[([\w,]+)\]'", stages()[target])
         assert set(extras.split(",")) == wanted
         for extra in wanted:
@@ -255,6 +264,19 @@ def test_prometheus_scrapes_each_container() -> None:
     aliases = OURS["analysis-gpu"]["networks"]["default"]["aliases"]
     assert set(found) <= known
     assert aliases == ["analysis"], "whichever profile runs, its name is the same"
+
+
+@pytest.mark.parametrize("name", ["compose.yml", "prometheus.yml"])
+def test_what_prometheus_shall_do_where_pathology_is_heard_stands_there(name: str) -> None:
+    text = (REPOSITORY / "deploy" / "prometheus" / name).read_text()
+    switched_on = re.sub(r"^( *)# (- targets|  labels)", r"\1\2", text, flags=re.MULTILINE)
+    (job,) = yaml.safe_load(switched_on)["scrape_configs"]
+    *_, last = job["static_configs"]
+    host = "truth" if name == "compose.yml" else "127.0.0.1"
+    assert last == {
+        "targets": [f"{host}:{Settings().monitoring.truth_port}"],
+        "labels": {"process": "truth"},
+    }
 
 
 def test_grafana_finds_our_dashboards_and_prometheus() -> None:

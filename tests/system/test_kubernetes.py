@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from service.config import Settings, load_settings
-from service.programs import PORT_KEYS, programs
+from service.programs import ALONE, PORT_KEYS, programs
 from tests.conftest import REPOSITORY
+from tests.system.commands import parsed_command
 
 FOLDER = REPOSITORY / "deploy" / "kubernetes"
 CHART = REPOSITORY / "deploy" / "helm" / "secondread"
@@ -66,10 +67,10 @@ def test_it_is_valid(thing: dict[str, Any], version: str) -> None:
         kubernetes_validate.validate(thing, version, strict=True)
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_each_process_of_up_has_its_pods(name: str) -> None:
-    assert of_kind(name, "Deployment").keys() == PORT_KEYS.keys()
-    assert of_kind(name, "PodDisruptionBudget").keys() == PORT_KEYS.keys()
+@pytest.mark.parametrize(("name", "processes"), [("cpu", PORT_KEYS), ("gpu", PORT_KEYS | ALONE)])
+def test_each_process_has_its_pods(name: str, processes: dict[str, str]) -> None:
+    assert of_kind(name, "Deployment").keys() == processes.keys()
+    assert of_kind(name, "PodDisruptionBudget").keys() == processes.keys()
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -88,23 +89,33 @@ def test_a_pod_can_do_no_more_than_it_must(workload: dict[str, Any]) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
     assert {"cpu", "memory"} <= only["resources"]["limits"].keys()
     written = {mount["mountPath"] for mount in only["volumeMounts"] if not mount.get("readOnly")}
-    assert written == {"/var/lib/secondread", "/tmp"}
+    assert written - {"/var/lib/secondread/cache"} == {"/var/lib/secondread", "/tmp"}
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_it_runs_what_up_runs_on_the_same_ports(workload: dict[str, Any], tmp_path: Path) -> None:
+def test_it_runs_one_of_our_processes_on_its_ports(
+    workload: dict[str, Any], tmp_path: Path
+) -> None:
     process = workload["metadata"]["labels"]["app.kubernetes.io/component"]
     settings, only = Settings(data_dir=tmp_path), container(workload)
-    (program,) = [
-        each for group in programs(settings, None) for each in group if each.name == process
-    ]
-    assert tuple(only["args"]) == program.command[4:]
+    by_up = {each.name: each for group in programs(settings, None) for each in group}
+    if process in ALONE:
+        arguments, stop_seconds = ("truth", "listen"), 5.0
+    else:
+        arguments, stop_seconds = by_up[process].command[4:], by_up[process].stop_seconds
+    assert tuple(only["args"]) == arguments
+    assert parsed_command(arguments)
     ports = {port["name"]: port["containerPort"] for port in only["ports"]}
-    assert ports.pop("metrics") == getattr(settings.monitoring, PORT_KEYS[process])
-    expected = {"ingest": {"dicom": settings.ingest.port}, "web": {"page": settings.web.port}}
+    assert ports.pop("metrics") == getattr(settings.monitoring, (PORT_KEYS | ALONE)[process])
+    environment = {each["name"]: each["value"] for each in only["env"]}
+    expected = {
+        "ingest": {"dicom": settings.ingest.port},
+        "web": {"page": settings.web.port},
+        "truth": {"hl7": int(environment.get("SECONDREAD_TRUTH__PORT", 0))},
+    }
     assert ports == expected.get(process, {})
     grace = workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > program.stop_seconds
+    assert grace > stop_seconds
     assert only["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
     assert only["startupProbe"]["httpGet"]["path"] == "/healthz"
 
@@ -176,6 +187,16 @@ def test_who_is_not_named_reaches_nothing() -> None:
     }
 
 
+def test_pathology_is_heard_from_where_it_is_named() -> None:
+    assert "pathology" not in of_kind("cpu", "NetworkPolicy")
+    assert "truth" not in of_kind("cpu", "Service")
+    (rule,) = of_kind("gpu", "NetworkPolicy")["pathology"]["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ["hl7"]
+    assert rule["from"]
+    service = of_kind("gpu", "Service")["truth"]["spec"]
+    assert service["externalTrafficPolicy"] == "Local", "it knows senders by their addresses"
+
+
 def test_data_outlives_the_release_and_is_shared() -> None:
     claim = of_kind("cpu", "PersistentVolumeClaim")["data"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
@@ -183,6 +204,24 @@ def test_data_outlives_the_release_and_is_shared() -> None:
     for workload in of_kind("cpu", "Deployment").values():
         volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
         assert volumes["data"]["persistentVolumeClaim"]["claimName"] == "secondread-data"
+
+
+def test_every_process_reaches_the_bucket_and_copies_onto_its_own_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for workload in of_kind("gpu", "Deployment").values():
+        volumes = {each["name"]: each for each in workload["spec"]["template"]["spec"]["volumes"]}
+        mounts = {each["name"]: each["mountPath"] for each in container(workload)["volumeMounts"]}
+        assert "emptyDir" in volumes["cache"]
+        assert mounts["cache"] == f"{mounts['data']}/cache", "data_dir/cache"
+        for variable in container(workload)["env"]:
+            if variable["name"].startswith("SECONDREAD_SPOOL__"):
+                monkeypatch.setenv(variable["name"], variable["value"])
+        spool = load_settings().spool
+        assert (spool.bucket, str(spool.endpoint)) == ("secondread", "https://s3.example.org/")
+        assert str(spool.credentials_file) == f"{mounts['spool']}/credentials"
+    for workload in of_kind("cpu", "Deployment").values():
+        assert "SPOOL" not in str(workload)
 
 
 def test_its_alerts_are_ours() -> None:

@@ -8,12 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 
-from service.cli.app import app
 from service.config import Settings
 from service.programs import broker_program, programs
 from tests.conftest import REPOSITORY, _binary
+from tests.system.commands import parsed_command
 
 FOLDER = REPOSITORY / "deploy" / "systemd"
 UNITS = sorted(FOLDER.glob("secondread*.service"))
@@ -46,7 +45,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_systemd_has_nothing_to_say_of_them(installed: Path) -> None:
     units = [path for path in installed.iterdir() if path.is_file()]
-    assert len(units) == 3
+    assert len(units) == 4
     done = subprocess.run(
         [_binary("systemd-analyze"), "verify", "--man=no", *units],
         capture_output=True,
@@ -80,12 +79,9 @@ def test_its_command_is_one_of_ours(unit: Path) -> None:
     words = shlex.split(directive(unit.read_text(), "ExecStart"))
     if words[0] == "/bin/sh":
         words = shlex.split(words[2].removeprefix("exec "))
-    program, command, *arguments = words
+    program, *arguments = words
     assert program == "/opt/secondread/bin/secondread"
-    group = typer.main.get_command(app)
-    with group.make_context("secondread", [command, *arguments]) as context:
-        _, found, rest = group.resolve_command(context, [command, *arguments])
-        parsed = found.make_context(command, rest, parent=context)
+    parsed = parsed_command(arguments)
     assert parsed.params["config"] == Path("/etc/secondread/secondread.toml")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from service.audit.messages import pseudonym
 from service.journal.truth_records import Diagnosis, Source, Subject
 from service.truth.table import TableError, read_table
 
@@ -44,6 +45,26 @@ def test_each_row_is_told_what_became_of_it(site) -> None:
     told = json.loads(again.stdout)
     assert [row["outcome"] for row in told["rows"]] == ["corrected", "unchanged"]
     assert told["counts"]["corrected"] == 1
+
+
+def test_what_holds_from_now_on_is_in_the_audit_trail(site) -> None:
+    site.analysed(1, 0.9)
+    head = "sop_instance_uid,diagnosis,date,source"
+    for row in ("malignant,2026-03-09", "malignant,2026-03-09", "benign,2026-03-10"):
+        site.secondread("truth", "import", site.table(f"1.2.1.1,{row},surgery", head=head))
+    [file] = site.settings.audit_dir.glob("*.jsonl")
+    messages = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [
+        each["EventIdentification"]["EventOutcomeDescription"]["text"] for each in messages
+    ] == [
+        "pathology: taken",
+        "pathology: corrected",
+    ]
+    for message in messages:
+        (study,) = message["ParticipantObjectIdentification"]
+        assert study["ParticipantObjectID"] == pseudonym("1.2.900.1")
+        (images,) = study["ParticipantObjectDescription"]["SOPClass"]
+        assert images["Instance"] == [{"UID": pseudonym("1.2.1.1")}]
 
 
 def test_a_later_date_holds_unless_one_insists(site) -> None:

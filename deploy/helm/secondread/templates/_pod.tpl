@@ -72,6 +72,18 @@ spec:
         - { name: SECONDREAD_CONFIG, value: /etc/secondread/secondread.toml }
         - { name: SECONDREAD_JOURNAL__URL_FILE, value: /etc/secondread/journal/url }
         - { name: SECONDREAD_BROKER__URL_FILE, value: /etc/secondread/broker/url }
+        {{- with .root.Values.spool }}
+        {{- if .bucket }}
+        - { name: SECONDREAD_SPOOL__BUCKET, value: {{ .bucket | quote }} }
+        - { name: SECONDREAD_SPOOL__REGION, value: {{ .region | quote }} }
+        {{- with .endpoint }}
+        - { name: SECONDREAD_SPOOL__ENDPOINT, value: {{ . | quote }} }
+        {{- end }}
+        {{- if .credentials.name }}
+        - { name: SECONDREAD_SPOOL__CREDENTIALS_FILE, value: /etc/secondread/spool/credentials }
+        {{- end }}
+        {{- end }}
+        {{- end }}
         {{- range $name, $value := .environment }}
         - { name: {{ $name }}, value: {{ $value | quote }} }
         {{- end }}
@@ -111,6 +123,12 @@ spec:
         capabilities: { drop: [ALL] }
       volumeMounts:
         - { name: data, mountPath: /var/lib/secondread }
+        {{- if .root.Values.spool.bucket }}
+        - { name: cache, mountPath: /var/lib/secondread/cache }
+        {{- if .root.Values.spool.credentials.name }}
+        - { name: spool, mountPath: /etc/secondread/spool, readOnly: true }
+        {{- end }}
+        {{- end }}
         - { name: tmp, mountPath: /tmp }
         - { name: config, mountPath: /etc/secondread/secondread.toml, subPath: secondread.toml, readOnly: true }
         - { name: journal, mountPath: /etc/secondread/journal, readOnly: true }
@@ -124,6 +142,21 @@ spec:
   volumes:
     - name: data
       persistentVolumeClaim: { claimName: {{ include "secondread.claim" .root }} }
+    {{- with .root.Values.spool }}
+    {{- if .bucket }}
+    - name: cache
+      emptyDir: { sizeLimit: {{ .cache }} }
+    {{- with .credentials }}
+    {{- if .name }}
+    - name: spool
+      secret:
+        secretName: {{ .name }}
+        defaultMode: 0440
+        items: [{ key: {{ .key }}, path: credentials }]
+    {{- end }}
+    {{- end }}
+    {{- end }}
+    {{- end }}
     - name: tmp
       emptyDir: { sizeLimit: 2Gi }
     - name: config
