@@ -1,4 +1,4 @@
-"""What a shadow costs the images: each is sent while it is in the middle of the one before."""
+"""What a shadow costs an image that comes while it is in the middle of the one before."""
 
 from __future__ import annotations
 
@@ -32,31 +32,35 @@ from tests.bench.figure import Figure, Peer
 from tests.bench.workers import receive
 from tests.conftest import RedisServer, _free_port, running, wait_until
 
-_ROUNDS, _QUICK_ROUNDS = 6, 1
-_IMAGES = 10
-"""Of a round with the shadow, and as many of the round without it that comes before."""
+_PAIRS, _QUICK_PAIRS = 60, 5
 _INTO_IT = 0.05
 
 
 def measure(scratch: Path, *, quick: bool) -> list[Figure]:
-    """The reference model, and beside it the same with another digest."""
+    """The reference model, and beside it the same with another digest. In turn an image comes
+    when the shadow has nothing to do, and while it has: other load of the machine is on both."""
     load = os.getloadavg()[0]
-    alone: list[float] = []
+    idle: list[float] = []
     followed: list[float] = []
     with ExitStack() as stack:
         site = _Site(scratch, stack)
-        for _ in range(_QUICK_ROUNDS if quick else _ROUNDS):
-            site.store.set_shadow(None)
-            alone += site.seconds(shadow=False)
-            site.store.set_shadow(site.candidate)
-            followed += site.seconds(shadow=True)
+        site.store.set_shadow(site.candidate)
+        site.wait_for_shadow(site.send()[0], ShadowState.SCORED)
+        for _ in range(_QUICK_PAIRS if quick else _PAIRS):
+            key, seconds = site.send()
+            idle.append(seconds)
+            site.wait_for_shadow(key, ShadowState.BEGUN)
+            time.sleep(_INTO_IT)
+            key, seconds = site.send()
+            followed.append(seconds)
+            site.wait_for_shadow(key, ShadowState.SCORED)
     return [
         Figure(
             f"an image while a shadow scores, {name}",
             value(followed),
             "s",
             goal="≤ 1.1" if name == "median" else "",
-            peer=Peer("without", value(alone)),
+            peer=Peer("while it does not", value(idle)),
             load=load,
             detail=f"{len(followed)} images each, from publishing to the recorded result",
         )
@@ -99,31 +103,30 @@ class _Site:
         health = f"http://127.0.0.1:{port}/healthz"
         wait_until(lambda: is_healthy(health), 60)
 
-    def seconds(self, *, shadow: bool) -> list[float]:
-        """Of each image but the first, which the shadow is loaded for."""
-        spent = []
-        for _ in range(_IMAGES + 1):
-            (key,) = receive(self._settings, self._journal, self._folder, 1)
-            began = time.monotonic()
-            self._publisher.analysis(key)
-            while not self._is_analysed(key):
-                time.sleep(0.005)
-            spent.append(time.monotonic() - began)
-            if shadow:
-                wait_until(lambda: self._shadow_is_at(key), 120)  # noqa: B023
-                time.sleep(_INTO_IT)
-        return spent[1:]
+    def send(self) -> tuple[str, float]:
+        """An image's key, and the seconds until it has its result."""
+        (key,) = receive(self._settings, self._journal, self._folder, 1)
+        began = time.monotonic()
+        self._publisher.analysis(key)
+        while not self._is_analysed(key):
+            time.sleep(0.005)
+        return key, time.monotonic() - began
+
+    def wait_for_shadow(self, key: str, state: ShadowState) -> None:
+        """Raises RuntimeError if it has gone further already: then nothing is measured."""
+        wait_until(lambda: self._shadow_of(key) is not None, 120)
+        if state is ShadowState.SCORED:
+            wait_until(lambda: self._shadow_of(key) is state, 120)
+        elif self._shadow_of(key) is not state:
+            raise RuntimeError("the shadow was faster than the next image")
 
     def _is_analysed(self, key: str) -> bool:
         row = self._journal.image(key)
         return row is not None and row.state is ImageState.ANALYSED
 
-    def _shadow_is_at(self, key: str) -> bool:
-        """Raises RuntimeError if it has gone already: then nothing is measured."""
+    def _shadow_of(self, key: str) -> ShadowState | None:
         states = [pair.shadow.state for pair in self._journal.shadow_pairs() if pair.key == key]
-        if states and states[0] is not ShadowState.BEGUN:
-            raise RuntimeError("the shadow was faster than the next image")
-        return bool(states)
+        return states[0] if states else None
 
 
 def _candidate(folder: Path) -> Path:
