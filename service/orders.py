@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dicom_sr.rejection_note import RejectionReason
 from service.analysis.model_package import Manifest
@@ -17,6 +17,9 @@ from service.results import InvalidObject, parcels_for
 from service.spool import StoreError
 from service.spool_opening import open_spool
 from service.withdrawal import NothingToWithdraw, Withdrawal
+
+_STEP = 1000
+"""Images of one transaction."""
 
 
 class NotDone(Exception):
@@ -44,12 +47,11 @@ class Orders:
             raise NotDone("it has not failed")
         self._record(row, "replay")
 
-    def replay_all(self) -> int:
-        """All failed images and summaries; how many they were."""
-        count = self._journal.replay_summaries()
-        while replayed := self._journal.replay(self._journal.keys_in(ImageState.FAILED)):
-            count += replayed
-        return count
+    def replay_all(self) -> Iterator[int]:
+        """All failed images and summaries; yields how many each of its steps has put back."""
+        yield self._journal.replay_summaries()
+        while replayed := self._journal.replay(self._journal.keys_in(ImageState.FAILED, _STEP)):
+            yield replayed
 
     def report(self, row: ImageRow) -> None:
         """Send the report of an image that was not analysed, if it was kept back.

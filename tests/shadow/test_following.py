@@ -68,6 +68,18 @@ def test_the_child_says_what_the_analysis_would_say(tmp_path: Path, image_file: 
     )
 
 
+def test_the_child_scores_itself_where_a_triton_server_runs_the_active_model(
+    tmp_path: Path, image_file: Path
+) -> None:
+    package = write_package(tmp_path / "package", steeper())
+    settings = AnalysisSettings.model_validate(
+        {"threads": 1, "require_gpu": True, "triton": {"url": "grpc://127.0.0.1:9"}}
+    )
+    with closing(ShadowScorer(package.folder, settings, tmp_path / "engines")) as shadow:
+        assert shadow.provider == "CPUExecutionProvider"
+        assert shadow.score(image_file).state is ShadowState.SCORED
+
+
 def test_the_child_gives_way_to_every_other_process(tmp_path: Path) -> None:
     with closing(scorer(tmp_path, brightness_model())) as shadow:
         threads = [int(path.name) for path in Path(f"/proc/{shadow.pid}/task").iterdir()]
