@@ -154,7 +154,6 @@ class ModelStore:
     @cached_property
     def _configured_sha256(self) -> str:
         """Nobody changes it under a running service."""
-        read_manifest(self._configured)
         return package_sha256(self._configured)
 
     def with_model_file(self, model_sha256: str) -> str | None:
