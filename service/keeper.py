@@ -186,6 +186,8 @@ class Keeper:
             )
 
     def _sweep(self) -> None:
+        if not self._store_condition.good:  # each shard would wait for it in vain
+            return
         try:
             self._sweeper.sweep()
         except StoreError as error:

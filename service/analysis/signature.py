@@ -19,6 +19,7 @@ from service.analysis.model_package import (
     MODEL_FILE,
     ModelPackageError,
     file_sha256,
+    read_manifest,
 )
 
 SIGNATURE_FILE = "signature.json"
@@ -46,8 +47,9 @@ class Signature(BaseModel):
 def package_sha256(folder: Path) -> str:
     """Hex sha256 of the lines that ``sha256sum manifest.json model.onnx model_card.md`` prints.
 
-    Raises ModelPackageError if a file cannot be read.
+    Raises ModelPackageError if a file cannot be read, or the manifest is none.
     """
+    read_manifest(folder)
     lines = []
     for name in PINNED_FILES:
         path = folder / name

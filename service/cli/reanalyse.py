@@ -1,4 +1,4 @@
-"""``secondread reanalyse``: images named one by one, or all that were received in a time."""
+"""``secondread reanalyse``: images named one by one, or the studies that came in a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def reanalyse(
     ] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_FORMATS, help="All that were received since then (local time)."),
+        typer.Option(
+            formats=_FORMATS,
+            help="All studies of which an image was received since then (local time).",
+        ),
     ] = None,
     until: Annotated[
         datetime | None,
@@ -93,7 +96,8 @@ def _received(
     from service.journal.records import ImageFilter
     from service.reanalysis import Reanalysis
 
-    chosen = ImageFilter(since=since.astimezone(), until=until and until.astimezone())
+    until = until and until.astimezone()
+    chosen = ImageFilter(since=since.astimezone(), until=until, whole_studies=True)
     with orders_of_operator(config) as (journal, orders):
         reanalysis = Reanalysis(journal, orders, orders.model_named(model))
         choice = reanalysis.choose(chosen)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
     Text,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
 )
 
 from service.journal import jobs, tally
@@ -136,12 +138,25 @@ def _conditions(chosen: ImageFilter) -> Iterator[ColumnElement[bool]]:
         yield result.c.unlike_training.is_(chosen.unlike_training)
     if chosen.scanner is not None:
         yield image.c.calling_ae_title == chosen.scanner
-    if chosen.since is not None:
-        yield image.c.received_at >= chosen.since
-    if chosen.until is not None:
-        yield image.c.received_at < chosen.until
+    if chosen.since is not None or chosen.until is not None:
+        yield _received_in(chosen)
     if chosen.key_prefix is not None:
         yield image.c.key.startswith(chosen.key_prefix, autoescape=True)
+
+
+def _received_in(chosen: ImageFilter) -> ColumnElement[bool]:
+    def within(table: FromClause) -> ColumnElement[bool]:
+        since, until = chosen.since, chosen.until
+        return and_(
+            true() if since is None else table.c.received_at >= since,
+            true() if until is None else table.c.received_at < until,
+        )
+
+    if not chosen.whole_studies:
+        return within(image)
+    of_study = image.alias("of_study")
+    studies = select(of_study.c.study_instance_uid).where(within(of_study), ~of_study.c.probe)
+    return or_(within(image), image.c.study_instance_uid.in_(studies))
 
 
 def scores(

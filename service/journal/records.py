@@ -366,6 +366,7 @@ class ImageFilter:
     unlike_training: flagged by the model's gate.
     scanner: calling AE title.
     since, until: of the reception, ``until`` itself excluded.
+    whole_studies: with them all images of the studies that they belong to, whenever received.
     key_prefix: what the key begins with.
     """
 
@@ -375,6 +376,7 @@ class ImageFilter:
     scanner: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    whole_studies: bool = False
     key_prefix: str | None = None
 
 

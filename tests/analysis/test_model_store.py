@@ -77,6 +77,13 @@ def test_without_a_store_the_configured_package_is_active(
     assert store.version() is None
 
 
+def test_a_configured_folder_that_is_no_package_is_told_as_such(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, analysis=AnalysisSettings(model=tmp_path / "nowhere"))
+    for look in (lambda store: store.active(), lambda store: store.sha256_of(None)):
+        with pytest.raises(ModelPackageError, match="nowhere is not a model package"):
+            look(ModelStore(settings))
+
+
 def test_the_digest_is_what_coreutils_would_say(version: Version) -> None:
     folder = version("2")
     (folder / CARD_FILE).write_text("# Card")

@@ -74,7 +74,7 @@ def site(
                 f"ingest.port = {port}\ningest.low_water_bytes = 0\n"
                 "ingest.max_associations_per_second = 1000\n"
                 "keeper.interval = 0.5\nkeeper.lease = 2\nkeeper.publish_grace = 3\n"
-                "keeper.sweep_seconds = 5\nkeeper.sweep_age = 3\n"
+                "keeper.sweep_seconds = 60\nkeeper.sweep_age = 3\n"
                 "retry.first_seconds = 0.5\nretry.longest_seconds = 2\n"
                 '[[destinations]]\nname = "pacs"\nobjects = ["sr", "sc"]\n'
                 f'host = "127.0.0.1"\nport = {orthanc.port}\nae_title = "{orthanc.ae_title}"\n'
@@ -117,12 +117,12 @@ def test_an_outage_longer_than_all_tries_fails_no_job(site: Site) -> None:
         rows = site.hospital.rows(sent)
         assert {row.state for row in rows} == {ImageState.RECEIVED}
         assert any("the store does not answer" in (row.last_error or "") for row in rows)
-        wait_until(lambda: not site.receiving.works("ingest"))
-        wait_until(lambda: site.receiving.count("keeper", "secondread_store_up") == 0)
+        wait_until(lambda: not site.receiving.works("ingest"), 60)
+        wait_until(lambda: site.receiving.count("keeper", "secondread_store_up") == 0, 60)
     finally:
         site.s3.start()
     site.hospital.expect_one_result_each(sent)
-    wait_until(lambda: site.receiving.count("keeper", "secondread_store_up") == 1)
+    wait_until(lambda: site.receiving.count("keeper", "secondread_store_up") == 1, 60)
     assert site.receiving.works("ingest")
 
 

@@ -71,7 +71,7 @@ class Office:
                 size_bytes=1,
                 calling_ae_title="SCANNER",
                 received_at=self.now,
-                study_instance_uid=STUDY,
+                study_instance_uid=str(header.StudyInstanceUID),
             )
         )
         return key

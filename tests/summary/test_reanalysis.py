@@ -48,12 +48,18 @@ def command(office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return run
 
 
+def study(number: int) -> str:
+    return f"1.2.826.0.1.77.{number}"
+
+
 @pytest.fixture
 def three_days(office) -> list[str]:
-    """Keys of an image a day, on 1, 2 and 3 March at noon, scored by a model that is not active."""
+    """Keys of an image a day, on 1, 2 and 3 March at noon, scored by a model that is not active;
+    each is a study."""
     keys = []
     for number in (1, 2, 3):
-        keys.append(office.analysed(number))
+        key = office.image(number, StudyInstanceUID=study(number))
+        keys.append(office.scored(key, 0.3))
         office.wait(DAY)
     return keys
 
@@ -83,6 +89,16 @@ def test_what_was_received_in_a_time_goes_back_to_work(office, command, three_da
     assert states(office, three_days) == [received] * 3
 
 
+def test_a_study_is_taken_whole_though_a_part_of_it_came_at_another_time(
+    office, command, three_days
+) -> None:
+    """One that is cut in two would have results of two models."""
+    late = office.scored(office.image(4, StudyInstanceUID=study(1)), 0.6)
+    assert command("--since", "2026-03-04")[1]["done"] == 2
+    received, analysed = ImageState.RECEIVED, ImageState.ANALYSED
+    assert states(office, [*three_days, late]) == [received, analysed, analysed, received]
+
+
 def test_the_active_model_is_recorded_for_each_and_for_the_study(
     office, command, three_days
 ) -> None:
@@ -90,7 +106,10 @@ def test_the_active_model_is_recorded_for_each_and_for_the_study(
     command("--since", "2026-03-02")
     jobs = [office.journal.lease_analysis(key, 10) for key in three_days[1:]]
     assert [job.model_asked for job in jobs] == [active] * 2
-    assert office.journal.lease_analysis(office.image(4), 10).study_model == active
+    assert (
+        office.journal.lease_analysis(office.image(4, StudyInstanceUID=study(3)), 10).study_model
+        == active
+    )
 
 
 def test_another_installed_model_can_be_asked_for(

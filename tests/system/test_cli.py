@@ -87,12 +87,15 @@ def test_the_commands_that_a_page_names_exist_with_their_options(page: Path) -> 
 def test_the_effective_configuration_is_toml_with_its_secrets_masked(secondread) -> None:
     answer = secondread(
         "config",
-        SECONDREAD_BROKER__URL="redis://:secret@queue:6379/0",
-        SECONDREAD_JOURNAL__URL="postgresql://reader:secret@db/journal",
+        SECONDREAD_BROKER__URL="redis://:not-to-be-shown@queue:6379/0",
+        SECONDREAD_JOURNAL__URL="postgresql://reader:not-to-be-shown@db/journal",
+        SECONDREAD_SPOOL__BUCKET="images",
+        SECONDREAD_SPOOL__ACCESS_KEY="us",
+        SECONDREAD_SPOOL__SECRET_KEY="not-to-be-shown",
         SECONDREAD_INGEST__AE_TITLE="READER",
     )
     assert answer.returncode == 0
-    assert "secret" not in answer.stdout + answer.stderr
+    assert "not-to-be-shown" not in answer.stdout + answer.stderr
     values = tomllib.loads(answer.stdout)
     assert values["ingest"]["ae_title"] == "READER"
     assert set(values["broker"]["url"]) == {"*"}
