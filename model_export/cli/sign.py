@@ -30,7 +30,10 @@ def sign(
     key: Annotated[Path, typer.Option(help="The private key, as `keygen` makes it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Sign a package as it is: manifest, model and card. Sign it last, for any change undoes it."""
+    """Sign a package as it is: manifest, model and card.
+
+    Sign it last, for any change undoes it.
+    """
     from model_export.signing import sign_package
     from service.analysis.signature import SIGNATURE_FILE
 
