@@ -180,7 +180,15 @@ class Orthanc(ServerProcess):
 
     def start(self) -> None:
         super().start()
-        wait_until(lambda: _answers(int(self.url.rpartition(":")[2])))
+        wait_until(self._serves)
+
+    def _serves(self) -> bool:
+        """Its HTTP port takes connections before it answers on them, and may reset those."""
+        try:
+            self.get("/system")
+        except OSError:
+            return False
+        return True
 
     def get(self, path: str) -> Any:
         """JSON of a REST resource, such as ``/instances?expand``."""
