@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from dicom_sr.rejection_note import RejectionReason
 from service.analysis.model_package import Manifest
@@ -47,11 +47,13 @@ class Orders:
             raise NotDone("it has not failed")
         self._record(row, "replay")
 
-    def replay_all(self) -> Iterator[int]:
-        """All failed images and summaries; yields how many each of its steps has put back."""
-        yield self._journal.replay_summaries()
+    def replay_all(self, on_progress: Callable[[int], object] = lambda _: None) -> int:
+        """All failed images and summaries; how many they were. on_progress: how many until now."""
+        count = self._journal.replay_summaries()
         while replayed := self._journal.replay(self._journal.keys_in(ImageState.FAILED, _STEP)):
-            yield replayed
+            count += replayed
+            on_progress(count)
+        return count
 
     def report(self, row: ImageRow) -> None:
         """Send the report of an image that was not analysed, if it was kept back.

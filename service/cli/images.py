@@ -45,7 +45,7 @@ def replay(
     with orders_of_operator(config) as (journal, orders):
         told = Told(as_json)
         if failed:
-            told.done += _shown(orders.replay_all())
+            told.done += _replay_all(orders)
         else:
             told.each(journal, images or [], orders.replay)
     told.end(
@@ -104,19 +104,15 @@ def withdraw(
         raise typer.Exit(1)
 
 
-def _shown(steps: Iterator[int]) -> int:
-    """Their sum, which grows on the screen meanwhile."""
+def _replay_all(orders: Orders) -> int:
+    """The number grows on the screen meanwhile."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} replayed"))
-    done = 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        for number in steps:
-            done += number
-            progress.update(task, completed=done)
-    return done
+        return orders.replay_all(lambda done: progress.update(task, completed=done))
 
 
 @contextmanager

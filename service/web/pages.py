@@ -230,7 +230,7 @@ def order(
 def replay_failed(site: TheSite, visitor: AVisitor, csrf: Annotated[str, Form()]) -> Response:
     require_operator(visitor)
     require_token(visitor, csrf)
-    sum(site.orders_of(visitor).replay_all())
+    site.orders_of(visitor).replay_all()
     return redirect("/")
 
 
