@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -43,6 +44,11 @@ class Triton(ServerProcess):
             *("--exit-on-error", "false", *map(str, arguments)),
         ]
         super().__init__(command, port, folder)
+
+    def kill(self) -> None:
+        """With its Python back end, which would outlive it."""
+        super().kill()
+        subprocess.run(["pkill", "-KILL", "-f", f"{self._folder}/backends/"], check=False)
 
     def adapt(self, model: Path) -> None:
         """Let a model that ``write_model`` wrote run by the Python back end."""

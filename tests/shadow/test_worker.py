@@ -59,11 +59,7 @@ def test_the_shadow_follows_each_result_and_changes_nothing_of_it(
 def test_a_shadow_that_is_killed_takes_neither_the_worker_nor_an_attempt_with_it(
     site: Site, worker: AnalysisWorker, publish, eventually
 ) -> None:
-    site.follow(slow())
-    worker.start()
-    key = site.receive(tissue(1))
-    publish(key)
-    eventually(lambda: site.has_begun(key), 60)
+    key = in_the_midst(site, worker, publish, eventually)
     another = site.receive(tissue(2))
     publish(another)
     eventually(lambda: state(site, another) is ImageState.ANALYSED)
@@ -80,11 +76,7 @@ def test_a_shadow_that_is_killed_takes_neither_the_worker_nor_an_attempt_with_it
 def test_an_image_at_which_the_whole_worker_dies_keeps_its_result_and_is_not_shadowed_again(
     site: Site, worker: AnalysisWorker, publish, eventually
 ) -> None:
-    site.follow(slow())
-    worker.start()
-    key = site.receive(tissue(1))
-    publish(key)
-    eventually(lambda: site.has_begun(key), 60)
+    key = in_the_midst(site, worker, publish, eventually)
     children = worker.children()
     worker.end(signal.SIGKILL)
     eventually(lambda: not any(is_alive(child) for child in children))
@@ -95,6 +87,16 @@ def test_an_image_at_which_the_whole_worker_dies_keeps_its_result_and_is_not_sha
     assert site.said(key) is None
     assert site.attempts(key) == site.attempts(another) == 1
     assert state(site, key) is state(site, another) is ImageState.ANALYSED
+
+
+def in_the_midst(site: Site, worker: AnalysisWorker, publish, eventually) -> str:
+    """The key of an image that a slow shadow of the worker has begun."""
+    site.follow(slow())
+    worker.start()
+    key = site.receive(tissue(1))
+    publish(key)
+    eventually(lambda: site.has_begun(key), 60)
+    return key
 
 
 def is_alive(pid: int) -> bool:
